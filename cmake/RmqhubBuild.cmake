@@ -1,0 +1,68 @@
+include_guard(GLOBAL)
+include(GNUInstallDirs)
+include(CTest)
+
+option(RMQHUB_BUILD_TESTS "Build the test programs and rmqhub-devbroker" ON)
+option(RMQHUB_WERROR "Treat warnings as errors (CI does)" OFF)
+set(RMQHUB_SANITIZE "" CACHE STRING "Comma list for -fsanitize=, e.g. address,undefined")
+option(RMQHUB_COVERAGE "Instrument for gcov" OFF)
+
+set(CMAKE_C_STANDARD 11)
+set(CMAKE_C_STANDARD_REQUIRED ON)
+set(CMAKE_C_EXTENSIONS OFF)
+set(CMAKE_POSITION_INDEPENDENT_CODE ON)
+set(CMAKE_C_VISIBILITY_PRESET hidden)
+set(CMAKE_RUNTIME_OUTPUT_DIRECTORY "${CMAKE_BINARY_DIR}/bin")
+set(CMAKE_LIBRARY_OUTPUT_DIRECTORY "${CMAKE_BINARY_DIR}/lib")
+set(CMAKE_ARCHIVE_OUTPUT_DIRECTORY "${CMAKE_BINARY_DIR}/lib")
+set(THREADS_PREFER_PTHREAD_FLAG ON)
+find_package(Threads REQUIRED)
+
+add_library(rmqhub_flags INTERFACE)
+target_include_directories(rmqhub_flags INTERFACE "${PROJECT_SOURCE_DIR}" "${PROJECT_BINARY_DIR}")
+target_compile_definitions(rmqhub_flags INTERFACE _GNU_SOURCE RMQHUB_VERSION="${PROJECT_VERSION}")
+target_compile_options(rmqhub_flags INTERFACE
+  -Wall -Wextra -Wshadow -Wundef -Wwrite-strings -Wmissing-prototypes -Wstrict-prototypes
+  -Wredundant-decls -Wnested-externs -Wdate-time -Wvla -Wpointer-arith -Wformat=2
+  -Werror=format-security -Werror=implicit-function-declaration
+  -fno-common -fno-strict-aliasing -fstack-protector-strong -fno-omit-frame-pointer
+  $<$<C_COMPILER_ID:GNU>:-Wlogical-op>
+  $<$<BOOL:${RMQHUB_WERROR}>:-Werror>)
+if(RMQHUB_SANITIZE)
+  target_compile_options(rmqhub_flags INTERFACE -fsanitize=${RMQHUB_SANITIZE} -fno-sanitize-recover=all)
+  target_link_options(rmqhub_flags INTERFACE -fsanitize=${RMQHUB_SANITIZE})
+else()
+  target_compile_definitions(rmqhub_flags INTERFACE $<$<CONFIG:Release>:_FORTIFY_SOURCE=2>)
+endif()
+if(RMQHUB_COVERAGE)
+  target_compile_options(rmqhub_flags INTERFACE --coverage -fprofile-update=atomic)
+  target_link_options(rmqhub_flags INTERFACE --coverage)
+endif()
+target_link_options(rmqhub_flags INTERFACE -Wl,-z,relro,-z,now)
+target_link_libraries(rmqhub_flags INTERFACE Threads::Threads)
+
+# rmqhub_module(NAME SOURCES a.c b.c [DEPENDS other modules] [LINK third-party])
+# One object library per module; DEPENDS carries the objects of lower layers along.
+function(rmqhub_module name)
+  cmake_parse_arguments(M "" "" "SOURCES;DEPENDS;LINK" ${ARGN})
+  add_library(${name}_obj OBJECT ${M_SOURCES})
+  target_link_libraries(${name}_obj PUBLIC rmqhub_flags PRIVATE ${M_LINK})
+  add_library(${name} INTERFACE)
+  target_sources(${name} INTERFACE $<TARGET_OBJECTS:${name}_obj>)
+  target_link_libraries(${name} INTERFACE rmqhub_flags ${M_LINK} ${M_DEPENDS})
+endfunction()
+
+# rmqhub_test(NAME SOURCES a.c DEPENDS modules [LABELS unit|system] [TIMEOUT s] [LINK libs])
+function(rmqhub_test name)
+  cmake_parse_arguments(T "" "TIMEOUT" "SOURCES;DEPENDS;LINK;LABELS" ${ARGN})
+  add_executable(${name} ${T_SOURCES})
+  target_link_libraries(${name} PRIVATE rmqhub_flags ${T_DEPENDS} ${T_LINK} cmocka)
+  add_test(NAME ${name} COMMAND ${name})
+  if(NOT T_TIMEOUT)
+    set(T_TIMEOUT 60)
+  endif()
+  if(NOT T_LABELS)
+    set(T_LABELS unit)
+  endif()
+  set_tests_properties(${name} PROPERTIES TIMEOUT ${T_TIMEOUT} LABELS "${T_LABELS}")
+endfunction()

@@ -1,0 +1,119 @@
+#include "shm/base/log.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "shm/base/clock.h"
+#include "shm/base/text.h"
+
+static struct {
+    enum log_level threshold;
+    bool json;
+    void (*sink)(void *ctx, enum log_level level, const char *line);
+    void *ctx;
+} config = {LOG_LEVEL_INFO, false, NULL, NULL};
+
+static const char *const level_names[] = {"error", "warn", "info", "debug"};
+
+void log_configure(enum log_level threshold, bool json)
+{
+    config.threshold = threshold;
+    config.json = json;
+}
+
+void log_set_sink(void (*sink)(void *ctx, enum log_level level, const char *line), void *ctx)
+{
+    config.sink = sink;
+    config.ctx = ctx;
+}
+
+const char *log_level_name(enum log_level level)
+{
+    return level_names[level];
+}
+
+bool log_level_parse(const char *name, enum log_level *out)
+{
+    for (int i = 0; i <= LOG_LEVEL_DEBUG; i++) {
+        if (strcmp(name, level_names[i]) == 0) {
+            *out = (enum log_level)i;
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Escapes for a JSON string what text_escape leaves: quotes and backslashes. */
+static void json_string(char *dst, size_t cap, const char *src)
+{
+    size_t o = 0;
+    for (; *src && o + 3 < cap; src++) {
+        if (*src == '"' || *src == '\\')
+            dst[o++] = '\\';
+        dst[o++] = *src;
+    }
+    dst[o] = '\0';
+}
+
+static void emit(enum log_level level, const char *who, const char *message)
+{
+    char safe_who[160], safe[1536], line[2048];
+    text_escape(safe_who, sizeof(safe_who), who, strlen(who));
+    text_escape(safe, sizeof(safe), message, strlen(message));
+    if (config.sink) {
+        snprintf(line, sizeof(line), "%s: %s", safe_who, safe);
+        config.sink(config.ctx, level, line);
+        return;
+    }
+    int64_t now = wall_now_ms();
+    time_t seconds = (time_t)(now / 1000);
+    struct tm tm;
+    char stamp[32];
+    gmtime_r(&seconds, &tm);
+    strftime(stamp, sizeof(stamp), "%Y-%m-%dT%H:%M:%S", &tm);
+    int n;
+    if (config.json) {
+        char jwho[320], jmsg[1400];
+        json_string(jwho, sizeof(jwho), safe_who);
+        json_string(jmsg, sizeof(jmsg), safe);
+        n = snprintf(line, sizeof(line), "{\"time\":\"%s.%03dZ\",\"level\":\"%s\",\"who\":\"%s\",\"message\":\"%s\"}\n", stamp,
+                     (int)(now % 1000), level_names[level], jwho, jmsg);
+    } else {
+        n = snprintf(line, sizeof(line), "%s.%03dZ %-5s %s: %s\n", stamp, (int)(now % 1000), level_names[level], safe_who, safe);
+    }
+    if (n >= (int)sizeof(line)) {
+        n = sizeof(line) - 1;
+        line[n - 1] = '\n';
+    }
+    /* One write, so that lines of several processes on one terminal do not mix; a full pipe loses the line. */
+    if (write(STDERR_FILENO, line, (size_t)n) < 0)
+        return;
+}
+
+void log_line(struct log_site *site, enum log_level level, const char *who, const char *fmt, ...)
+{
+    if (level > config.threshold)
+        return;
+    uint64_t second = mono_now_ns() / NS_PER_S;
+    char message[1536];
+    if (site->second != second) {
+        uint32_t dropped = site->dropped;
+        *site = (struct log_site){.second = second};
+        if (dropped) {
+            snprintf(message, sizeof(message), "(%u further lines of the next kind were not printed)", dropped);
+            emit(level, who, message);
+        }
+    }
+    if (site->lines++ >= LOG_BURST) {
+        site->dropped++;
+        return;
+    }
+    va_list ap;
+    va_start(ap, fmt);
+    vsnprintf(message, sizeof(message), fmt, ap);
+    va_end(ap);
+    emit(level, who, message);
+}

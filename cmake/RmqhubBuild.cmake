@@ -1,15 +1,21 @@
+# Options, warnings and sanitizers, and the functions that the folders use:
+# rmqhub_module, rmqhub_test, rmqhub_fuzz_target, rmqhub_static_bundle.
 include_guard(GLOBAL)
 include(GNUInstallDirs)
-include(CTest)
 
 option(RMQHUB_BUILD_TESTS "Build the test programs and rmqhub-devbroker" ON)
 option(RMQHUB_WERROR "Treat warnings as errors (CI does)" OFF)
 set(RMQHUB_SANITIZE "" CACHE STRING "Comma list for -fsanitize=, e.g. address,undefined")
 option(RMQHUB_COVERAGE "Instrument for gcov" OFF)
+option(RMQHUB_FUZZ "Link the fuzz targets with libFuzzer (clang only); otherwise they replay their corpus" OFF)
 
+if(NOT CMAKE_BUILD_TYPE)
+  set(CMAKE_BUILD_TYPE RelWithDebInfo CACHE STRING "Debug, Release or RelWithDebInfo" FORCE)
+endif()
 set(CMAKE_C_STANDARD 11)
 set(CMAKE_C_STANDARD_REQUIRED ON)
 set(CMAKE_C_EXTENSIONS OFF)
+set(CMAKE_EXPORT_COMPILE_COMMANDS ON)
 set(CMAKE_POSITION_INDEPENDENT_CODE ON)
 set(CMAKE_C_VISIBILITY_PRESET hidden)
 set(CMAKE_RUNTIME_OUTPUT_DIRECTORY "${CMAKE_BINARY_DIR}/bin")
@@ -17,7 +23,12 @@ set(CMAKE_LIBRARY_OUTPUT_DIRECTORY "${CMAKE_BINARY_DIR}/lib")
 set(CMAKE_ARCHIVE_OUTPUT_DIRECTORY "${CMAKE_BINARY_DIR}/lib")
 set(THREADS_PREFER_PTHREAD_FLAG ON)
 find_package(Threads REQUIRED)
+find_program(RMQHUB_CCACHE ccache)
+if(RMQHUB_CCACHE AND NOT CMAKE_C_COMPILER_LAUNCHER)
+  set(CMAKE_C_COMPILER_LAUNCHER "${RMQHUB_CCACHE}")
+endif()
 
+# Every source sees the repository root, so that an include names its layer.
 add_library(rmqhub_flags INTERFACE)
 target_include_directories(rmqhub_flags INTERFACE "${PROJECT_SOURCE_DIR}" "${PROJECT_BINARY_DIR}")
 target_compile_definitions(rmqhub_flags INTERFACE _GNU_SOURCE RMQHUB_VERSION="${PROJECT_VERSION}")
@@ -32,7 +43,7 @@ if(RMQHUB_SANITIZE)
   target_compile_options(rmqhub_flags INTERFACE -fsanitize=${RMQHUB_SANITIZE} -fno-sanitize-recover=all)
   target_link_options(rmqhub_flags INTERFACE -fsanitize=${RMQHUB_SANITIZE})
 else()
-  target_compile_definitions(rmqhub_flags INTERFACE $<$<CONFIG:Release>:_FORTIFY_SOURCE=2>)
+  target_compile_definitions(rmqhub_flags INTERFACE $<$<NOT:$<CONFIG:Debug>>:_FORTIFY_SOURCE=2>)
 endif()
 if(RMQHUB_COVERAGE)
   target_compile_options(rmqhub_flags INTERFACE --coverage -fprofile-update=atomic)
@@ -65,4 +76,44 @@ function(rmqhub_test name)
     set(T_LABELS unit)
   endif()
   set_tests_properties(${name} PROPERTIES TIMEOUT ${T_TIMEOUT} LABELS "${T_LABELS}")
+endfunction()
+
+# rmqhub_static_bundle(TARGET MODULES module... [OUTPUT_NAME name])
+# A static library that is one relocatable object in which only the exported
+# symbols stay global: an application that links it statically cannot collide
+# with the names of our base utilities.
+function(rmqhub_static_bundle target)
+  cmake_parse_arguments(B "" "OUTPUT_NAME" "MODULES" ${ARGN})
+  set(bundle "${CMAKE_CURRENT_BINARY_DIR}/${target}.o")
+  set(objects)
+  foreach(module IN LISTS B_MODULES)
+    list(APPEND objects "$<TARGET_OBJECTS:${module}_obj>")
+  endforeach()
+  add_custom_command(OUTPUT "${bundle}"
+    COMMAND "${CMAKE_LINKER}" -r -o "${bundle}" ${objects}
+    COMMAND "${CMAKE_OBJCOPY}" --localize-hidden "${bundle}"
+    DEPENDS ${objects} COMMAND_EXPAND_LISTS VERBATIM)
+  add_library(${target} STATIC "${bundle}")
+  set_source_files_properties("${bundle}" PROPERTIES EXTERNAL_OBJECT TRUE GENERATED TRUE)
+  set_target_properties(${target} PROPERTIES LINKER_LANGUAGE C)
+  if(B_OUTPUT_NAME)
+    set_target_properties(${target} PROPERTIES OUTPUT_NAME "${B_OUTPUT_NAME}")
+  endif()
+endfunction()
+
+# rmqhub_fuzz_target(NAME SOURCES fuzz_x.c DEPENDS modules CORPUS folder)
+# With RMQHUB_FUZZ a libFuzzer program (./dev fuzz runs it); otherwise the same
+# LLVMFuzzerTestOneInput replays its corpus under every compiler and sanitizer,
+# through tests/fuzz/fuzz_main.c, as a unit test.
+function(rmqhub_fuzz_target name)
+  cmake_parse_arguments(F "" "CORPUS" "SOURCES;DEPENDS;LINK" ${ARGN})
+  add_executable(${name} ${F_SOURCES})
+  target_link_libraries(${name} PRIVATE rmqhub_flags ${F_DEPENDS} ${F_LINK})
+  if(RMQHUB_FUZZ)
+    target_link_options(${name} PRIVATE -fsanitize=fuzzer)
+  else()
+    target_sources(${name} PRIVATE "${PROJECT_SOURCE_DIR}/tests/fuzz/fuzz_main.c")
+    add_test(NAME ${name} COMMAND ${name} "${F_CORPUS}")
+    set_tests_properties(${name} PROPERTIES TIMEOUT 60 LABELS "unit;fuzz")
+  endif()
 endfunction()

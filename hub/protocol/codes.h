@@ -1,0 +1,144 @@
+/*
+ * Numbers of the RocketMQ 4.9.3 remoting protocol, under RocketMQ's own names:
+ * what a producer and its servers say to each other, and the few codes of 5.x
+ * that a 4.9.3 style client can meet.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+/** Bits of `flag` in a header. */
+#define REMOTING_FLAG_RESPONSE 1
+#define REMOTING_FLAG_ONEWAY 2
+
+/** Ordinals of MQVersion. */
+#define PROTOCOL_VERSION_4_9_3 399
+#define PROTOCOL_VERSION_5_3_3 479
+
+/** `language` of a header. Nothing but displays depends on it; there is no entry for C, so we say CPP. */
+enum language_code {
+    LANGUAGE_JAVA = 0,
+    LANGUAGE_CPP = 1,
+    LANGUAGE_DOTNET = 2,
+    LANGUAGE_PYTHON = 3,
+    LANGUAGE_DELPHI = 4,
+    LANGUAGE_ERLANG = 5,
+    LANGUAGE_RUBY = 6,
+    LANGUAGE_OTHER = 7,
+    LANGUAGE_HTTP = 8,
+    LANGUAGE_GO = 9,
+    LANGUAGE_PHP = 10,
+    LANGUAGE_OMS = 11,
+    LANGUAGE_RUST = 12,
+    LANGUAGE_NODE_JS = 13,
+    LANGUAGE_UNKNOWN = 255, /* a name or number that we do not know; never encoded */
+};
+
+enum request_code {
+    REQUEST_SEND_MESSAGE = 10,
+    REQUEST_PULL_MESSAGE = 11,
+    REQUEST_QUERY_MESSAGE = 12,
+    REQUEST_QUERY_CONSUMER_OFFSET = 14,
+    REQUEST_UPDATE_CONSUMER_OFFSET = 15,
+    REQUEST_UPDATE_AND_CREATE_TOPIC = 17,
+    REQUEST_SEARCH_OFFSET_BY_TIMESTAMP = 29,
+    REQUEST_GET_MAX_OFFSET = 30,
+    REQUEST_GET_MIN_OFFSET = 31,
+    REQUEST_GET_EARLIEST_MSG_STORETIME = 32,
+    REQUEST_VIEW_MESSAGE_BY_ID = 33,
+    REQUEST_HEART_BEAT = 34,
+    REQUEST_UNREGISTER_CLIENT = 35,
+    REQUEST_CONSUMER_SEND_MSG_BACK = 36,
+    REQUEST_END_TRANSACTION = 37,
+    REQUEST_GET_CONSUMER_LIST_BY_GROUP = 38,
+    REQUEST_CHECK_TRANSACTION_STATE = 39,
+    REQUEST_NOTIFY_CONSUMER_IDS_CHANGED = 40,
+    REQUEST_LOCK_BATCH_MQ = 41,
+    REQUEST_UNLOCK_BATCH_MQ = 42,
+    REQUEST_CHECK_CLIENT_CONFIG = 46,
+    REQUEST_GET_ROUTEINFO_BY_TOPIC = 105,
+    REQUEST_GET_BROKER_CLUSTER_INFO = 106,
+    REQUEST_GET_CONSUMER_CONNECTION_LIST = 203,
+    REQUEST_GET_PRODUCER_CONNECTION_LIST = 204,
+    REQUEST_GET_ALL_TOPIC_LIST_FROM_NAMESERVER = 206,
+    REQUEST_RESET_CONSUMER_CLIENT_OFFSET = 220,
+    REQUEST_GET_CONSUMER_STATUS_FROM_CLIENT = 221,
+    REQUEST_GET_CONSUMER_RUNNING_INFO = 307,
+    REQUEST_CONSUME_MESSAGE_DIRECTLY = 309,
+    REQUEST_SEND_MESSAGE_V2 = 310,
+    REQUEST_SEND_BATCH_MESSAGE = 320,
+    REQUEST_SEND_REPLY_MESSAGE = 324,
+    REQUEST_SEND_REPLY_MESSAGE_V2 = 325,
+    REQUEST_PUSH_REPLY_MESSAGE_TO_CLIENT = 326,
+};
+
+enum response_code {
+    RESPONSE_SUCCESS = 0,
+    RESPONSE_SYSTEM_ERROR = 1,
+    RESPONSE_SYSTEM_BUSY = 2,
+    RESPONSE_REQUEST_CODE_NOT_SUPPORTED = 3,
+    RESPONSE_TRANSACTION_FAILED = 4,
+    RESPONSE_FLUSH_DISK_TIMEOUT = 10,
+    RESPONSE_SLAVE_NOT_AVAILABLE = 11,
+    RESPONSE_FLUSH_SLAVE_TIMEOUT = 12,
+    RESPONSE_MESSAGE_ILLEGAL = 13,
+    RESPONSE_SERVICE_NOT_AVAILABLE = 14,
+    RESPONSE_VERSION_NOT_SUPPORTED = 15,
+    RESPONSE_NO_PERMISSION = 16,
+    RESPONSE_TOPIC_NOT_EXIST = 17,
+    RESPONSE_TOPIC_EXIST_ALREADY = 18,
+    RESPONSE_PULL_NOT_FOUND = 19,
+    RESPONSE_PULL_RETRY_IMMEDIATELY = 20,
+    RESPONSE_PULL_OFFSET_MOVED = 21,
+    RESPONSE_QUERY_NOT_FOUND = 22,
+    RESPONSE_SUBSCRIPTION_GROUP_NOT_EXIST = 26,
+    RESPONSE_INVALID_PARAMETER = 29, /* 5.x */
+    RESPONSE_NO_BUYER_ID = 204,
+    RESPONSE_NOT_IN_CURRENT_UNIT = 205,
+    RESPONSE_FLOW_CONTROL = 215, /* 5.x */
+    RESPONSE_GO_AWAY = 1500,     /* 5.x, only to versions above 5.3.1 */
+};
+
+/** Codes of the Java client itself (ClientErrorCode); the hub uses them for failures that no server reported. */
+enum client_error_code {
+    CLIENT_ERROR_CONNECT_BROKER = 10001,
+    CLIENT_ERROR_ACCESS_BROKER_TIMEOUT = 10002,
+    CLIENT_ERROR_BROKER_NOT_EXIST = 10003,
+    CLIENT_ERROR_NO_NAME_SERVER = 10004,
+    CLIENT_ERROR_NOT_FOUND_TOPIC = 10005,
+    CLIENT_ERROR_REQUEST_TIMEOUT = 10006,
+    CLIENT_ERROR_CREATE_REPLY_MESSAGE = 10007,
+};
+
+/** Bits of a message's sysFlag. */
+#define SYS_FLAG_COMPRESSED 0x1
+#define SYS_FLAG_MULTI_TAGS 0x2
+#define SYS_FLAG_TRANSACTION_MASK 0xc
+#define SYS_FLAG_TRANSACTION_PREPARED 0x4
+#define SYS_FLAG_TRANSACTION_COMMIT 0x8
+#define SYS_FLAG_TRANSACTION_ROLLBACK 0xc
+#define SYS_FLAG_BORN_HOST_V6 0x10
+#define SYS_FLAG_STORE_HOST_V6 0x20
+
+/** Bits of `perm` in a QueueData. */
+#define PERM_PRIORITY 0x8
+#define PERM_READ 0x4
+#define PERM_WRITE 0x2
+#define PERM_INHERIT 0x1
+
+/** Id of a master in a broker's address map. */
+#define MASTER_ID 0
+
+/** Separators inside a properties string. */
+#define PROPERTY_NAME_VALUE_SEPARATOR '\x01'
+#define PROPERTY_SEPARATOR '\x02'
+
+#define TOPIC_AUTO_CREATE "TBW102"
+#define GROUP_CLIENT_INNER_PRODUCER "CLIENT_INNER_PRODUCER"
+
+/** True for the four codes with which a broker says that it stored the message (SEND_OK and the three late or replica-less ones). */
+static inline bool response_code_is_stored(int32_t code)
+{
+    return code == RESPONSE_SUCCESS || (code >= RESPONSE_FLUSH_DISK_TIMEOUT && code <= RESPONSE_FLUSH_SLAVE_TIMEOUT);
+}

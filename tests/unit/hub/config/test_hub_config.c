@@ -1,0 +1,350 @@
+/* Configuration files good and bad, the order of sources, reload, and the documents of the table. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "hub/config/config_docs.h"
+#include "hub/config/hub_config.h"
+
+struct reports {
+    unsigned count;
+    char text[32][4096];
+};
+
+static char file_path[64];
+static struct reports reports;
+
+static void collect(void *ctx, const char *text)
+{
+    struct reports *r = ctx;
+    assert_true(r->count < 32);
+    snprintf(r->text[r->count++], sizeof(r->text[0]), "%s", text);
+}
+
+static int setup(void **state)
+{
+    (void)state;
+    snprintf(file_path, sizeof(file_path), "/tmp/test_hub_config.%d", getpid());
+    setenv("XDG_RUNTIME_DIR", "/tmp/xdg", 1);
+    unsetenv("RMQHUB_RUNTIME_DIR");
+    unsetenv("RMQHUB_LOG_LEVEL");
+    unsetenv("NAMESRV_ADDR");
+    memset(&reports, 0, sizeof(reports));
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    (void)state;
+    unlink(file_path);
+    return 0;
+}
+
+static void write_file(const char *text)
+{
+    FILE *f = fopen(file_path, "w");
+    assert_non_null(f);
+    fputs(text, f);
+    fclose(f);
+}
+
+static struct hub_config *load_ok(const char *text, struct config_arguments arguments)
+{
+    struct hub_config *config = NULL;
+    write_file(text);
+    arguments.file = file_path;
+    int r = hub_config_load(&config, &arguments, collect, &reports);
+    if (r < 0 && reports.count)
+        print_error("%s\n", reports.text[0]);
+    assert_int_equal(r, 0);
+    return config;
+}
+
+/* The file has exactly one problem, on that line, and its text mentions both strings. */
+static void assert_refused(const char *text, unsigned line, const char *what, const char *allowed)
+{
+    struct hub_config *config = NULL;
+    char prefix[96];
+    memset(&reports, 0, sizeof(reports));
+    write_file(text);
+    assert_int_equal(hub_config_load(&config, &(struct config_arguments){.file = file_path}, collect, &reports), -EINVAL);
+    assert_null(config);
+    snprintf(prefix, sizeof(prefix), "%s:%u: ", file_path, line);
+    if (reports.count != 1 || strncmp(reports.text[0], prefix, strlen(prefix)) != 0 || !strstr(reports.text[0], what) ||
+        !strstr(reports.text[0], allowed))
+        print_error("%u reports, first: %s\n", reports.count, reports.text[0]);
+    assert_int_equal(reports.count, 1);
+    assert_memory_equal(reports.text[0], prefix, strlen(prefix));
+    assert_non_null(strstr(reports.text[0], what));
+    assert_non_null(strstr(reports.text[0], allowed));
+}
+
+static void a_file_overrides_defaults(void **state)
+{
+    (void)state;
+    struct hub_config *c = load_ok("# comment\n[hub]\n  linger_ms = 5\nallow_uids = 12, root,7\nlog_format=json\n"
+                                   "[cluster a]\nnamesrv_addr = ns1:9876;10.0.0.2:9877\nunit_name = u1\n",
+                                   (struct config_arguments){0});
+    assert_int_equal(c->hub.linger_ms, 5);
+    assert_int_equal(c->hub.max_clients, 1024);
+    assert_int_equal(c->hub.log_level, LOG_LEVEL_INFO);
+    assert_true(c->hub.log_format);
+    assert_int_equal(c->hub.allow_uids.count, 3);
+    assert_int_equal(c->hub.allow_uids.ids[1], 0);
+    assert_int_equal(c->cluster_count, 1);
+    assert_string_equal(c->clusters[0].name, "a");
+    assert_string_equal(c->clusters[0].keys.namesrv_addr.text, "ns1:9876;10.0.0.2:9877");
+    assert_int_equal(c->clusters[0].keys.poll_name_server_interval_ms, 30000);
+    assert_int_equal(c->hub_origins[HUB_KEY_linger_ms].line, 3);
+    hub_config_free(c);
+}
+
+static void the_command_line_overrides_environment_and_file(void **state)
+{
+    (void)state;
+    const char *text = "[hub]\nlog_level = error\nruntime_dir = /file\n[cluster a]\nnamesrv_addr = a:1\n";
+    setenv("RMQHUB_LOG_LEVEL", "warn", 1);
+    setenv("RMQHUB_RUNTIME_DIR", "/env", 1);
+    setenv("NAMESRV_ADDR", "env:1", 1);
+    struct hub_config *c = load_ok(text, (struct config_arguments){0});
+    assert_int_equal(c->hub.log_level, LOG_LEVEL_WARN);
+    assert_string_equal(c->hub.runtime_dir.text, "/env");
+    assert_int_equal(c->cluster_count, 1);
+    hub_config_free(c);
+    c = load_ok(text, (struct config_arguments){.log_level = "debug", .runtime_dir = "/flag", .namesrv_addr = "cli:2"});
+    assert_int_equal(c->hub.log_level, LOG_LEVEL_DEBUG);
+    assert_string_equal(c->hub.runtime_dir.text, "/flag");
+    assert_int_equal(c->cluster_count, 2);
+    assert_string_equal(c->clusters[0].name, "default");
+    assert_string_equal(c->clusters[0].keys.namesrv_addr.text, "cli:2");
+    assert_int_equal(c->clusters[0].origins[CLUSTER_KEY_namesrv_addr].source, CONFIG_FROM_COMMAND_LINE);
+    assert_string_equal(c->clusters[1].name, "a");
+    hub_config_free(c);
+    c = load_ok("", (struct config_arguments){0});
+    assert_string_equal(c->clusters[0].keys.namesrv_addr.text, "env:1");
+    hub_config_free(c);
+}
+
+static void each_bad_line_is_named_with_what_is_allowed(void **state)
+{
+    (void)state;
+#define TAIL "\n[cluster a]\nnamesrv_addr = a:1\n"
+    assert_refused("[hub]\nlinger_ms = 300001" TAIL, 2, "'300001'", "from 0 to 300000");
+    assert_refused("[hub]\nlinger_ms = 1s" TAIL, 2, "'1s'", "whole number");
+    assert_refused("[hub]\nlinger_ms =" TAIL, 2, "''", "whole number");
+    assert_refused("[hub]\nlinger = 1" TAIL, 2, "linger", "docs/configuration.md");
+    assert_refused("[hub]\nlinger_ms = 1\nlinger_ms = 2" TAIL, 3, "second time", "line 2");
+    assert_refused("[hub]\nmetrics_listen = :1" TAIL, 2, "metrics_listen", "not honoured by this version");
+    assert_refused("[hub]\nallow_uids = no-such-user-here" TAIL, 2, "allow_uids", "users of this machine");
+    assert_refused("[hub]\nallow_uids = 1,,2" TAIL, 2, "allow_uids", "comma");
+    assert_refused("[hub]\nallow_uids = 4294967295" TAIL, 2, "allow_uids", "users of this machine");
+    assert_refused("[hub]\nlog_level = loud" TAIL, 2, "'loud'", "error, warn, info or debug");
+    assert_refused("[hub]\nruntime_dir = relative" TAIL, 2, "relative", "absolute path");
+    assert_refused("[hub]\nlinger_ms = 1 ; soon" TAIL, 2, "comment", "line of its own");
+    assert_refused("[hub]\nlinger_ms" TAIL, 2, "neither", "key = value");
+    assert_refused("linger_ms = 1" TAIL, 1, "linger_ms", "[hub], or [cluster NAME]");
+    assert_refused("[hubs]\nlinger_ms = 1" TAIL, 2, "[hubs]", "[hub], or [cluster NAME]");
+    assert_refused("[cluster b c]\nunit_name = x" TAIL, 2, "[cluster b c]", "1 to 32 letters");
+    assert_refused("[hub\n[cluster a]\nnamesrv_addr = a:1\n", 1, "section", "closing ]");
+    assert_refused("[cluster a]\nnamesrv_addr = a:1 ;b:2\n", 2, "comment", "no blanks before ;");
+#undef TAIL
+}
+
+static void each_bad_cluster_value_is_named(void **state)
+{
+    (void)state;
+    static const char *const addresses[] = {"a",        "a:",    ":1",      "a:0",        "a:65536", "a:1;",
+                                            "a:1;;b:1", "a b:1", "a:1,b:1", "http://x:1", "a:1:2"};
+    char text[256];
+    for (size_t i = 0; i < sizeof(addresses) / sizeof(addresses[0]); i++) {
+        snprintf(text, sizeof(text), "[cluster a]\nnamesrv_addr = %s\n", addresses[i]);
+        assert_refused(text, 2, "namesrv_addr", "1 to 16 entries host:port");
+    }
+    assert_refused("[cluster a]\nnamesrv_addr = a:1\nclient_ip = 1.2.3\n", 3, "client_ip", "IPv4");
+    assert_refused("[cluster a]\nnamesrv_addr = a:1\nunit_name = a@b\n", 3, "unit_name", "at most 64 letters");
+    assert_refused("[cluster a]\nnamesrv_addr = a:1\nuse_tls = true\n", 3, "use_tls", "not honoured");
+    assert_refused("[cluster a]\nunit_name = u\n", 2, "namesrv_addr", "missing");
+}
+
+static void a_line_that_inih_would_cut_is_refused(void **state)
+{
+    (void)state;
+    char text[8192] = "[hub]\n# ";
+    memset(text + strlen(text), 'x', 5000);
+    strcat(text, "\nlinger_ms = -1\n[cluster a]\nnamesrv_addr = a:1\n");
+    struct hub_config *config = NULL;
+    write_file(text);
+    assert_int_equal(hub_config_load(&config, &(struct config_arguments){.file = file_path}, collect, &reports), -EINVAL);
+    assert_int_equal(reports.count, 2);
+    assert_non_null(strstr(reports.text[0], ":2: the line is too long"));
+    assert_non_null(strstr(reports.text[1], ":3: [hub] linger_ms"));
+}
+
+static void a_long_list_of_nameservers_fits_on_a_line(void **state)
+{
+    (void)state;
+    char text[1200] = "[cluster a]\nnamesrv_addr = ";
+    for (int i = 0; i < 16; i++)
+        sprintf(text + strlen(text), "%srocketmq-nameserver-%d.rocketmq.svc.cluster.local:9876", i ? ";" : "", i);
+    struct hub_config *c = load_ok(text, (struct config_arguments){0});
+    assert_non_null(strstr(c->clusters[0].keys.namesrv_addr.text, "nameserver-15."));
+    hub_config_free(c);
+}
+
+static void every_problem_is_reported(void **state)
+{
+    (void)state;
+    struct hub_config *config = NULL;
+    write_file("[hub]\nlinger_ms = x\nbogus = 1\n[cluster a]\nnamesrv_addr = nowhere\n\x1b[31m = 1\n");
+    assert_int_equal(hub_config_load(&config, &(struct config_arguments){.file = file_path}, collect, &reports), -EINVAL);
+    assert_int_equal(reports.count, 4);
+    for (unsigned i = 0; i < reports.count; i++)
+        assert_null(strchr(reports.text[i], '\x1b'));
+}
+
+static void an_unreadable_file_is_an_error_and_a_missing_default_is_not(void **state)
+{
+    (void)state;
+    struct hub_config *config = NULL;
+    assert_int_equal(hub_config_load(&config, &(struct config_arguments){.file = "/nonexistent/x.conf"}, collect, &reports), -EINVAL);
+    assert_string_equal(reports.text[0], "/nonexistent/x.conf: cannot be read: No such file or directory");
+    assert_int_equal(hub_config_load(&config, &(struct config_arguments){.file = "/tmp"}, collect, &reports), -EINVAL);
+    assert_string_equal(reports.text[1], "/tmp: cannot be read: Is a directory");
+    if (access(CONFIG_DEFAULT_FILE, F_OK) == 0)
+        return;
+    assert_int_equal(hub_config_load(&config, &(struct config_arguments){.namesrv_addr = "a:1"}, collect, &reports), 0);
+    assert_string_equal(config->hub.runtime_dir.text, geteuid() ? "/tmp/xdg/rmqhub" : "/run/rmqhub");
+    hub_config_free(config);
+}
+
+static void no_cluster_is_an_error_that_says_what_to_do(void **state)
+{
+    (void)state;
+    struct hub_config *config = NULL;
+    write_file("[hub]\nlinger_ms = 1\n");
+    assert_int_equal(hub_config_load(&config, &(struct config_arguments){.file = file_path}, collect, &reports), -EINVAL);
+    assert_non_null(strstr(reports.text[0], "--namesrv"));
+}
+
+static void a_reload_applies_what_it_may_and_names_the_rest(void **state)
+{
+    (void)state;
+    struct hub_config *c = load_ok("[hub]\nlinger_ms = 1\n[cluster a]\nnamesrv_addr = a:1\n", (struct config_arguments){0});
+    struct hub_config *fresh = load_ok("[hub]\nlinger_ms = 2\nmax_clients = 3\nlog_level = debug\n"
+                                       "[cluster a]\nnamesrv_addr = b:1\n[cluster n]\nnamesrv_addr = n:1\n",
+                                       (struct config_arguments){0});
+    assert_int_equal(hub_config_apply(c, fresh, collect, &reports), 2);
+    assert_int_equal(c->hub.linger_ms, 2);
+    assert_int_equal(c->hub.log_level, LOG_LEVEL_DEBUG);
+    assert_int_equal(c->hub.max_clients, 1024);
+    assert_string_equal(c->clusters[0].keys.namesrv_addr.text, "a:1");
+    assert_int_equal(reports.count, 5);
+    assert_string_equal(reports.text[0], "[hub] max_clients: '1024' to '3' needs a restart and was not applied");
+    hub_config_free(c);
+    hub_config_free(fresh);
+}
+
+static void count_entry(void *ctx, const struct config_entry *entry)
+{
+    unsigned *n = ctx;
+    (*n)++;
+    if (strcmp(entry->key, "linger_ms") == 0) {
+        assert_string_equal(entry->value, "60000");
+        assert_string_equal(entry->source, "default");
+        assert_true(entry->reloadable);
+    }
+    if (strcmp(entry->key, "namesrv_addr") == 0) {
+        assert_string_equal(entry->section, "cluster a");
+        assert_true(strstr(entry->source, ":2") != NULL);
+    }
+}
+
+static void the_effective_values_are_listed_with_their_source(void **state)
+{
+    (void)state;
+    unsigned n = 0;
+    struct hub_config *c = load_ok("[cluster a]\nnamesrv_addr = a:1\n", (struct config_arguments){0});
+    hub_config_for_each(c, count_entry, &n);
+    assert_true(n > 15);
+    hub_config_free(c);
+}
+
+static void attach_is_denied_unless_allowed(void **state)
+{
+    (void)state;
+    struct hub_config *c = load_ok("[hub]\nallow_uids = 1234\nallow_gids = 77\nadmin_uids = *\n[cluster a]\nnamesrv_addr = a:1\n",
+                                   (struct config_arguments){0});
+    assert_true(hub_config_may_attach(c, geteuid(), 5));
+    assert_true(hub_config_may_attach(c, 0, 5));
+    assert_true(hub_config_may_attach(c, 1234, 5));
+    assert_true(hub_config_may_attach(c, 4321, 77));
+    assert_false(hub_config_may_attach(c, 4321, 5));
+    assert_false(hub_config_may_attach(c, 65534, 77));
+    assert_true(hub_config_may_administer(c, 4321));
+    assert_false(hub_config_may_administer(c, 65534));
+    hub_config_free(c);
+}
+
+static void the_sample_file_is_valid_and_says_only_defaults(void **state)
+{
+    (void)state;
+    FILE *f = fopen(file_path, "w");
+    config_docs_print_sample(f);
+    fclose(f);
+    struct hub_config *config = NULL;
+    assert_int_equal(hub_config_load(&config, &(struct config_arguments){.file = file_path}, collect, &reports), 0);
+    assert_int_equal(config->cluster_count, 1);
+    hub_config_free(config);
+}
+
+static void every_default_is_inside_its_own_limits(void **state)
+{
+    (void)state;
+    union {
+        int64_t number;
+        struct config_text text;
+        struct id_list ids;
+        enum log_level level;
+        bool json;
+    } value;
+    for (unsigned i = 0; i < HUB_KEY_COUNT; i++) {
+        const struct config_key *k = &config_hub_keys[i];
+        if (*k->default_text)
+            assert_int_equal(config_value_parse(&value, k->type, k->min, k->max, k->default_text), 0);
+    }
+    for (unsigned i = 0; i < CLUSTER_KEY_COUNT; i++) {
+        const struct config_key *k = &config_cluster_keys[i];
+        if (*k->default_text)
+            assert_int_equal(config_value_parse(&value, k->type, k->min, k->max, k->default_text), 0);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(a_file_overrides_defaults, setup, teardown),
+        cmocka_unit_test_setup_teardown(the_command_line_overrides_environment_and_file, setup, teardown),
+        cmocka_unit_test_setup_teardown(each_bad_line_is_named_with_what_is_allowed, setup, teardown),
+        cmocka_unit_test_setup_teardown(each_bad_cluster_value_is_named, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_line_that_inih_would_cut_is_refused, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_long_list_of_nameservers_fits_on_a_line, setup, teardown),
+        cmocka_unit_test_setup_teardown(every_problem_is_reported, setup, teardown),
+        cmocka_unit_test_setup_teardown(an_unreadable_file_is_an_error_and_a_missing_default_is_not, setup, teardown),
+        cmocka_unit_test_setup_teardown(no_cluster_is_an_error_that_says_what_to_do, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_reload_applies_what_it_may_and_names_the_rest, setup, teardown),
+        cmocka_unit_test_setup_teardown(the_effective_values_are_listed_with_their_source, setup, teardown),
+        cmocka_unit_test_setup_teardown(attach_is_denied_unless_allowed, setup, teardown),
+        cmocka_unit_test_setup_teardown(the_sample_file_is_valid_and_says_only_defaults, setup, teardown),
+        cmocka_unit_test_setup_teardown(every_default_is_inside_its_own_limits, setup, teardown),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

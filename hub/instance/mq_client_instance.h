@@ -1,0 +1,60 @@
+/*
+ * One client as RocketMQ sees it: a clientId with its nameservers, brokers,
+ * routes, producer groups, network client and scheduled tasks (4.9.3's
+ * MQClientInstance). Everything runs on the loop's thread. The struct is open for
+ * reading (the instance table walks it); only this module and its neighbours write.
+ */
+#pragma once
+
+#include "hub/instance/client_config.h"
+#include "hub/instance/producer_table.h"
+#include "hub/remoting/remoting_client.h"
+#include "hub/route/broker_addr_table.h"
+#include "hub/route/name_server.h"
+#include "hub/route/topic_route_table.h"
+#include "hub/schedule/scheduled_tasks.h"
+
+struct mq_client_manager;
+struct registration;
+
+enum service_state { SERVICE_CREATE_JUST, SERVICE_RUNNING, SERVICE_SHUTDOWN_ALREADY, SERVICE_START_FAILED };
+
+struct mq_client_instance {
+    struct mq_client_manager *manager;
+    struct event_loop *loop;
+    struct client_config config;
+    char cluster[CLUSTER_NAME_MAX + 1];
+    char namesrv_addr[NAMESRV_ADDR_MAX + 1];
+    char instance_name[INSTANCE_NAME_MAX + 1]; /* as in the clientId */
+    char asked_name[INSTANCE_NAME_MAX + 1];    /* as in the key */
+    char unit_name[UNIT_NAME_MAX + 1];
+    char client_id[CLIENT_ID_MAX + 1];
+    enum service_state state;
+    int64_t started_ms;            /* wall clock */
+    struct remoting_client remoting;
+    struct name_server name_server;
+    struct broker_addr_table brokers;
+    struct topic_route_table routes;
+    struct producer_table producers;
+    struct scheduled_tasks tasks;
+    struct producer *inner_producer;
+    struct topic_entry *create_topic_entry; /* the create-topic key, polled from the start */
+    struct list_link registrations; /* struct registration: what each broker connection knows of us */
+    struct loop_timer linger_timer;
+    uint32_t holds;
+    bool draining;
+    uint64_t unsupported_requests, requests_from_brokers;
+};
+
+/** Keeps the instance from being shut down as unused between get_or_create() and the first producer. */
+void mq_client_instance_hold(struct mq_client_instance *instance);
+void mq_client_instance_release(struct mq_client_instance *instance);
+
+/**
+ * The entry of a topic (name already wrapped with its namespace), counted; polled while referenced and until idle expiry.
+ * NULL: bad name, table full or no memory; *reason (if not NULL) says which.
+ */
+struct topic_entry *topic_entry_acquire(struct mq_client_instance *instance, struct span topic, const char **reason);
+void topic_entry_release(struct topic_entry *entry);
+
+const char *service_state_name(enum service_state state);

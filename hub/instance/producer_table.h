@@ -1,0 +1,53 @@
+/*
+ * Producer groups of one instance, counted. A group whose last user left stays
+ * for its linger; then it is unregistered on every connection that knows it, and
+ * its place is free again only when no connection does.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "hub/instance/client_config.h"
+
+#define PRODUCER_GROUPS_MAX 1024u  /* per instance */
+
+struct mq_client_instance;
+
+enum producer_state {
+    PRODUCER_ACTIVE,               /* somebody uses it */
+    PRODUCER_LINGERING,            /* nobody does, still announced */
+    PRODUCER_UNREGISTERING,        /* no longer announced, some connection may still know it */
+};
+
+/** One producer group in one instance. */
+struct producer {
+    struct mq_client_instance *instance;
+    char group[GROUP_NAME_MAX + 1];
+    uint16_t group_len;
+    uint16_t index;                /* position in the table, stable: bit in the registrations */
+    uint16_t header_entry_len;
+    uint8_t header_entry[GROUP_NAME_MAX + 8]; /* the group as binary ext field "a" */
+    enum producer_state state;
+    bool inner;                    /* CLIENT_INNER_PRODUCER */
+    uid_t uid;                     /* who registered it */
+    uint32_t refs;
+    uint64_t linger_until_ns;      /* monotonic; 0 unless lingering */
+    int64_t registered_ms;         /* wall clock */
+    uint64_t sends, stored, not_stored, unknown, oneway;
+};
+
+struct producer_table {
+    struct producer *producers[PRODUCER_GROUPS_MAX]; /* holes are NULL */
+    unsigned count;                /* present, of every state */
+    unsigned high;                 /* one past the last in use */
+};
+
+void producer_table_deinit(struct producer_table *table);
+struct producer *producer_table_find(const struct producer_table *table, const char *group, size_t len);
+/** 0 | -EDQUOT | -ENOMEM. */
+int producer_table_add(struct producer_table *table, const char *group, size_t len, struct producer **out);
+void producer_table_remove(struct producer_table *table, struct producer *producer);
+
+const char *producer_state_name(enum producer_state state);

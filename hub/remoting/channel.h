@@ -1,0 +1,93 @@
+/*
+ * One TCP connection to one address: connecting (off-loop name resolution, time
+ * limit, capped and jittered back-off), one contiguous buffer each way, one write
+ * per loop round, and the futures that wait for it.
+ *
+ * A channel knows nothing of the protocol but frames. Requests reach it as
+ * response_futures: they wait in `waiting` until there is a connection and room,
+ * then encode themselves into the output buffer and stay in `pending` (or
+ * `oneways`) until their reply, their deadline or the end of the connection.
+ * Positions in the stream say exactly whether any byte of a request was written.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "hub/loop/event_loop.h"
+#include "shm/base/list.h"
+
+#define CHANNEL_ADDRESS_MAX 271    /* 253 for the host, brackets, colon and port */
+
+struct remoting_client;
+struct response_future;
+
+enum channel_state {
+    CHANNEL_IDLE,                  /* no connection wanted */
+    CHANNEL_RESOLVING,             /* the helper thread looks the name up */
+    CHANNEL_CONNECTING,
+    CHANNEL_CONNECTED,
+    CHANNEL_BACKOFF,               /* waits before the next attempt */
+    CHANNEL_CLOSED,                /* about to be freed */
+};
+
+struct channel_buffer {
+    uint8_t *data;
+    size_t cap, head, tail;        /* bytes head .. tail are in use */
+};
+
+struct channel_counters {
+    uint64_t connects;             /* connections established */
+    uint64_t connect_failures, connections_lost;
+    uint64_t bytes_in, bytes_out, frames_in, frames_out;
+    uint64_t reads, writes, writes_blocked, held_back;
+    uint64_t unknown_replies;      /* nobody waited: late, duplicate or wrong */
+    uint64_t requests_in;
+};
+
+struct channel {
+    struct list_link link;         /* in remoting_client.channels */
+    struct list_link dirty_link;   /* in remoting_client.dirty while output awaits this round's write */
+    struct remoting_client *client;
+    char address[CHANNEL_ADDRESS_MAX + 1];
+    uint32_t id;                   /* never reused within a client */
+    enum channel_state state;
+    int fd;
+    uint16_t local_port;           /* of the present connection, 0 without one */
+    bool keep_connected;           /* reconnect even when nobody waits (brokers that know our groups) */
+    bool resolving;                /* the helper thread still holds a ticket for us */
+    bool write_blocked;            /* the kernel's buffer is full: waiting for writability */
+    struct loop_io io;
+    struct loop_timer timer;       /* connect time limit, then back-off */
+    struct channel_buffer in, out;
+    uint64_t stream_queued;        /* bytes of this connection put into the output buffer */
+    uint64_t stream_sent;          /* of these, handed to the kernel */
+    struct list_link waiting;      /* futures not yet encoded, oldest first */
+    struct list_link pending;      /* futures encoded, in stream order */
+    struct list_link oneways;      /* the same for those that get no reply */
+    uint32_t waiting_count, pending_count;
+    uint32_t backoff_ms;
+    uint64_t state_since_ns;
+    uint64_t connected_ns;         /* start of the present connection */
+    uint64_t last_read_ns, last_write_ns;
+    int64_t last_error_ms;         /* wall clock of last_error, 0: none */
+    char last_error[160];
+    struct channel_counters counters;
+    void *session;                 /* the registration kept by the instance on this connection */
+};
+
+const char *channel_state_name(enum channel_state state);
+
+/**
+ * Room for @p len bytes at the end of the output buffer, or NULL when they must wait (not connected, or above the high-water
+ * mark: the caller queues itself on `waiting`). Never fails for one frame on an empty buffer, short of memory.
+ */
+void *channel_reserve(struct channel *channel, size_t len);
+/** Makes the first @p len bytes of the reservation part of the stream. */
+void channel_commit(struct channel *channel, size_t len);
+
+/** Closes the present connection as a failure: futures fail, the back-off starts. */
+void channel_fail(struct channel *channel, int error, const char *what);
+/** Asks for a connection now, unless one is there, on its way, or in back-off. */
+void channel_want(struct channel *channel);

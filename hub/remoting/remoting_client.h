@@ -1,0 +1,110 @@
+/*
+ * The network client of one instance: its channels by address, its response
+ * table, and calls with a callback. Requests that servers send to us go to the
+ * owner. One per instance, as NettyRemotingClient in 4.9.3.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "hub/loop/deadline_wheel.h"
+#include "hub/protocol/send_message_header.h"
+#include "hub/remoting/channel.h"
+#include "hub/remoting/remoting_command.h"
+#include "hub/remoting/response_table.h"
+
+struct resolver;
+
+#define CHANNELS_MAX 512u          /* per client */
+
+struct remoting_client_settings {
+    uint32_t connect_timeout_ms;
+    uint32_t max_idle_ms;          /* no read and no write for so long closes a channel; 0: never */
+    uint32_t socket_snd_buf_bytes, socket_rcv_buf_bytes;
+    uint32_t high_water_bytes;     /* output buffered per channel before senders are held back */
+    uint32_t low_water_bytes;      /* they go on below it */
+    uint32_t max_pending;
+    uint32_t max_response_bytes;
+    enum serialize_type serialize_type;
+    int32_t version;
+};
+
+struct remoting_client_ops {
+    /** A connection is up; what is encoded now precedes every waiting request. */
+    void (*connected)(void *ctx, struct channel *channel);
+    /** It ended; its futures have been failed already. */
+    void (*lost)(void *ctx, struct channel *channel);
+    /** A request from the peer. The command and its spans are valid during the call. */
+    void (*request)(void *ctx, struct channel *channel, const struct remoting_command *command);
+    void (*changed)(void *ctx);    /* some channel's state changed */
+    void *ctx;
+};
+
+struct remoting_client {
+    struct event_loop *loop;
+    struct resolver *resolver;
+    struct remoting_client_settings settings;
+    struct remoting_client_ops ops;
+    struct response_table responses;
+    struct deadline_wheel deadlines;
+    struct list_link channels;     /* struct channel, by link; oldest first */
+    struct list_link dirty;        /* channels to be written at the end of this round */
+    unsigned channel_count;
+    uint32_t next_channel_id;
+    uint64_t jitter;               /* state of the generator for back-offs */
+    char scratch[REMOTING_SCRATCH_BYTES];
+};
+
+int remoting_client_init(struct remoting_client *client, struct event_loop *loop, struct resolver *resolver,
+                         const struct remoting_client_settings *settings, const struct remoting_client_ops *ops);
+/** Cancels every future and closes every channel. */
+void remoting_client_deinit(struct remoting_client *client);
+
+/** The channel to @p address ("host:port"), made if new; nothing is dialled yet. 0 | -EINVAL | -EDQUOT | -ENOMEM. */
+int remoting_client_channel(struct remoting_client *client, const char *address, struct channel **out);
+/** Closes and frees a channel; its futures are cancelled. */
+void remoting_client_drop(struct remoting_client *client, struct channel *channel);
+
+/**
+ * Hands a future (ops, begin_ns set) to a channel: encodes it now if the channel can take it, else lets it wait there. Its
+ * deadline must be armed already, or is armed here from @p deadline_ns. May end it before returning.
+ */
+void remoting_client_submit(struct remoting_client *client, struct channel *channel, struct response_future *future,
+                            uint64_t deadline_ns);
+/** Arms the deadline of a future that waits for something else than a channel. */
+void remoting_client_park(struct remoting_client *client, struct response_future *future, struct list_link *list,
+                          uint64_t deadline_ns);
+/** Takes a future out of everything, without ending it. */
+void remoting_client_unpark(struct response_future *future);
+/** Ends a parked or waiting future with @p end. */
+void remoting_client_finish(struct remoting_client *client, struct response_future *future, enum future_end end, int error);
+
+/** Result of a call. error 0: @c reply is the answer, with whatever code; else a negative errno and @c reason. */
+struct invoke_result {
+    int error;
+    const char *reason;
+    bool maybe_written;
+    const struct send_response *response;
+    const void *frame;
+    size_t frame_len;
+    uint32_t rt_us;
+};
+typedef void (*invoke_fn)(void *ctx, struct channel *channel, const struct invoke_result *result);
+
+/**
+ * A small request with up to 4 ext fields and a body (both copied): route, heartbeat, unregister.
+ * The callback runs exactly once, never inside this call. 0 | -ENOMEM | -EMSGSIZE.
+ */
+int remoting_client_invoke(struct remoting_client *client, struct channel *channel, int32_t code,
+                           const struct ext_field *ext, unsigned ext_count, struct span body, uint32_t timeout_ms,
+                           invoke_fn fn, void *ctx);
+/** Answers a request of the peer; nothing is sent for oneway requests or when the output is full. */
+void remoting_client_reply(struct channel *channel, const struct remoting_command *request, int32_t code,
+                           struct span remark, struct span body);
+
+/** Writes every dirty channel once (LOOP_PHASE_FLUSH). */
+void remoting_client_flush(struct remoting_client *client);
+/** 4.9.3's scan, and closing idle channels. Returns how many overdue futures the wheel had missed. */
+unsigned remoting_client_scan(struct remoting_client *client);

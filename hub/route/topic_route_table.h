@@ -1,0 +1,116 @@
+/*
+ * Routes of one instance: what each topic's nameserver answer was, when, and the
+ * publish info made from it. Topics are polled while somebody uses them and until
+ * they have been idle for long; senders that have no route yet wait here.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "hub/protocol/topic_route_data.h"
+#include "hub/remoting/response_table.h"
+#include "hub/route/broker_addr_table.h"
+#include "hub/route/name_server.h"
+#include "hub/route/topic_publish_info.h"
+#include "shm/base/bytes.h"
+
+#define TOPICS_MAX 5000u           /* per instance */
+#define TOPIC_ENTRY_NAME_MAX 127
+#define TOPIC_POLL_CONCURRENCY 64u /* route requests in flight during a poll */
+
+/** Routes that outlive the hub. Both run on the loop's thread and must not block; NULL functions: no store. */
+struct route_store {
+    /**
+     * The last body saved for (nameserver list, topic). 0, *len bytes in a block that the caller frees, and when it was
+     * saved; -ENOENT; other -errno.
+     */
+    int (*load)(void *ctx, const char *cluster, const char *topic, void **body, size_t *len, int64_t *saved_at_ms);
+    /** Copies the body and returns. */
+    void (*save)(void *ctx, const char *cluster, const char *topic, const void *body, size_t len);
+    void *ctx;
+};
+
+enum route_source {
+    ROUTE_NONE,                    /* not known */
+    ROUTE_NAMESRV,                 /* the nameserver's answer for this topic */
+    ROUTE_DEFAULT_TOPIC,           /* made from that of the create-topic key: the topic does not exist yet */
+    ROUTE_STORE,                   /* kept from an earlier run; nameservers have not answered yet */
+};
+
+struct topic_entry {
+    struct topic_route_table *table;
+    struct topic_entry *hash_next;
+    struct list_link poll_link;    /* in the table's queue of the present poll */
+    char name[TOPIC_ENTRY_NAME_MAX + 1];
+    uint8_t name_len;
+    uint8_t header_entry_len;
+    uint8_t header_entry[TOPIC_ENTRY_NAME_MAX + 8]; /* the topic as binary ext field "b" */
+    uint32_t refs;
+    uint64_t last_used_ns;         /* of the last release or send */
+    enum route_source source;
+    struct topic_publish_info info;
+    struct topic_route_data *route;
+    uint64_t route_ns;             /* monotonic time of the last good answer, 0: never in this run */
+    int64_t route_ms;              /* wall clock of that answer (of saving, for ROUTE_STORE) */
+    uint64_t saved_ns;
+    struct list_link waiting;      /* response_future, parked until there is a route */
+    uint32_t waiting_count;
+    bool fetching;                 /* a request is on its way */
+    bool store_tried;
+    uint32_t fetches, fetch_failures, changes;
+    int32_t last_code;             /* of the last reply; 17: does not exist */
+    int64_t last_error_ms;
+    char last_error[192];
+    uint64_t sends;
+};
+
+struct topic_route_table_ops {
+    /** A broker's addresses changed, or brokers came or went. */
+    void (*brokers_changed)(void *ctx);
+    /** A waiting future's topic got its route (@p error 0) or will not (-ENOENT no such topic). The future is no longer parked. */
+    void (*resolved)(void *ctx, struct topic_entry *topic, struct response_future *future, int error);
+    void *ctx;
+};
+
+struct topic_route_table {
+    struct event_loop *loop;
+    struct name_server *name_server;
+    struct broker_addr_table *brokers;
+    struct topic_route_table_ops ops;
+    struct route_store store;
+    const char *cluster;           /* name under which routes are kept */
+    const char *create_topic_key;
+    uint32_t default_topic_queue_nums, api_timeout_ms;
+    uint64_t idle_expiry_ns;
+    struct topic_entry **buckets;
+    uint32_t bucket_count;         /* power of two */
+    struct topic_entry **entries;  /* dense, for iteration */
+    uint32_t count;
+    struct list_link poll_queue;
+    uint32_t poll_in_flight;
+    struct loop_timer retry_timer; /* senders wait and the nameservers did not answer */
+    uint32_t retry_backoff_ms;
+    uint64_t polls;
+};
+
+int topic_route_table_init(struct topic_route_table *table, struct event_loop *loop, struct name_server *name_server,
+                           struct broker_addr_table *brokers, const struct topic_route_table_ops *ops);
+void topic_route_table_deinit(struct topic_route_table *table);
+
+struct topic_entry *topic_route_table_find(const struct topic_route_table *table, const char *name, size_t len);
+/** Finds or adds, and counts a reference. 0 | -EINVAL bad name | -EDQUOT table full | -ENOMEM. */
+int topic_route_table_acquire(struct topic_route_table *table, const char *name, size_t len, struct topic_entry **out);
+void topic_entry_unref(struct topic_entry *entry);
+
+/** Starts a fetch unless one is on its way. */
+void topic_entry_refresh(struct topic_entry *entry);
+/** Queues every topic for a refresh, a bounded number at a time (poll_name_server_interval). */
+void topic_route_table_poll(struct topic_route_table *table);
+/** Drops entries without users and idle for longer than the expiry. Returns how many. */
+unsigned topic_route_table_expire(struct topic_route_table *table);
+/** cleanOfflineBroker: forgets addresses that occur in no stored route. Returns how many brokers changed. */
+unsigned topic_route_table_clean_brokers(struct topic_route_table *table);
+
+const char *route_source_name(enum route_source source);

@@ -14,7 +14,8 @@ static struct {
     bool json;
     void (*sink)(void *ctx, enum log_level level, const char *line);
     void *ctx;
-} config = {LOG_LEVEL_INFO, false, NULL, NULL};
+    void (*tap)(enum log_level level, const char *who, const char *message);
+} config = {LOG_LEVEL_INFO, false, NULL, NULL, NULL};
 
 static const char *const level_names[] = {"error", "warn", "info", "debug"};
 
@@ -28,6 +29,11 @@ void log_set_sink(void (*sink)(void *ctx, enum log_level level, const char *line
 {
     config.sink = sink;
     config.ctx = ctx;
+}
+
+void log_set_tap(void (*tap)(enum log_level level, const char *who, const char *message))
+{
+    config.tap = tap;
 }
 
 const char *log_level_name(enum log_level level)
@@ -60,6 +66,10 @@ static void json_string(char *dst, size_t cap, const char *src)
 
 static void emit(enum log_level level, const char *who, const char *message)
 {
+    if (config.tap && level <= LOG_LEVEL_INFO)
+        config.tap(level, who, message);
+    if (level > config.threshold)
+        return;
     char safe_who[160], safe[1536], line[2048];
     text_escape(safe_who, sizeof(safe_who), who, strlen(who));
     text_escape(safe, sizeof(safe), message, strlen(message));
@@ -95,7 +105,7 @@ static void emit(enum log_level level, const char *who, const char *message)
 
 void log_line(struct log_site *site, enum log_level level, const char *who, const char *fmt, ...)
 {
-    if (level > config.threshold)
+    if (level > config.threshold && !(config.tap && level <= LOG_LEVEL_INFO))
         return;
     uint64_t second = mono_now_ns() / NS_PER_S;
     char message[1536];

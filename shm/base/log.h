@@ -30,6 +30,12 @@ const char *log_level_name(enum log_level level);
 /** Replaces stderr; the line is escaped and has no newline. NULL restores stderr. */
 void log_set_sink(void (*sink)(void *ctx, enum log_level level, const char *line), void *ctx);
 
+/**
+ * A second listener, told of every line of level info or worse whatever the threshold, before escaping
+ * and with repeats limited as on stderr. Called on the thread that logs. NULL removes it.
+ */
+void log_set_tap(void (*tap)(enum log_level level, const char *who, const char *message));
+
 void log_line(struct log_site *site, enum log_level level, const char *who, const char *fmt, ...)
     __attribute__((format(printf, 4, 5)));
 

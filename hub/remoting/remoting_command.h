@@ -59,6 +59,3 @@ bool remoting_command_ext_i64(const struct remoting_command *command, const char
 
 /** Reads an ext field as Java's parseBoolean does ("true" in any case, all else false); @p absent when it is absent. */
 bool remoting_command_ext_bool(const struct remoting_command *command, const char *key, bool absent);
-
-/** Parses a whole, optionally signed decimal number (no spaces); false when it is anything else or does not fit. */
-bool span_to_i64(struct span text, int64_t *out);

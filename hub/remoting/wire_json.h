@@ -75,6 +75,9 @@ bool json_next_item(struct json_reader *reader);
 /** Reads a string, or the text of a number or boolean as written. null gives data == NULL without an error. */
 struct span json_read_text(struct json_reader *reader);
 
+/** As json_read_text(), but a string that does not fit the scratch is cut before the character that does not, and *cut is set. */
+struct span json_read_text_cut(struct json_reader *reader, bool *cut);
+
 /** Reads an integer, also a quoted one; null gives 0. Fractions, exponents and values out of range are errors. */
 int64_t json_read_i64(struct json_reader *reader);
 int32_t json_read_i32(struct json_reader *reader);
@@ -109,6 +112,9 @@ void json_write_raw(struct json_writer *writer, struct span text);
 /** Appends a quoted string, escaping what JSON requires. The bytes should be UTF-8; they are passed on unchecked. */
 void json_write_string(struct json_writer *writer, struct span text);
 void json_write_i64(struct json_writer *writer, int64_t value);
+
+/** Parses a whole, optionally signed decimal number (no spaces); false when it is anything else or does not fit. */
+bool span_to_i64(struct span text, int64_t *out);
 
 /** Writes @p value in decimal, not terminated, at most 20 characters; returns their number. */
 size_t i64_to_text(char *dst, int64_t value);

@@ -1,0 +1,485 @@
+/*
+ * A bounded table in memory is the store; the file is its shadow. Changed entries
+ * are marked dirty, so any number of changes of one topic costs one write, and
+ * nothing queues up while a disk hangs. The writer takes dirty entries in slices,
+ * so that the loop never waits long for the mutex, and commits at most once a
+ * second. Names are written as soon as routes are: both within about a second.
+ */
+#include "hub/store/store.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "hub/store/store_file.h"
+#include "shm/base/clock.h"
+#include "shm/base/list.h"
+#include "shm/base/log.h"
+
+#define WHO "store"
+#define BUCKETS 2048u /* power of two */
+#define EXPIRY_MS (INT64_C(30) * 24 * 3600 * 1000)
+#define COMMIT_INTERVAL_NS NS_PER_S
+#define DISK_FULL_RETRY_NS (60 * NS_PER_S)
+#define SLICE_ENTRIES 256u
+#define SLICE_BYTES (1u << 20)
+
+/* One key with its sealed value, one block of memory. */
+struct entry {
+    struct entry *next; /* in its bucket */
+    struct list_link dirty_link;
+    int64_t saved_ms;
+    size_t key_len, value_len;
+    char data[]; /* key, then value */
+};
+
+/* Copies of dirty entries, on their way to the disk. */
+struct batch {
+    struct store_item *items;
+    unsigned count, cap;
+};
+
+struct store {
+    int dirfd;
+    char boot_id[40];
+    pthread_mutex_t lock; /* everything below; held briefly by both threads */
+    pthread_cond_t wake;
+    struct entry *buckets[BUCKETS];
+    struct list_link dirty;
+    struct store_status status;
+    bool stopping;
+    pthread_t writer;
+    bool writer_runs;
+    struct store_file *file; /* the writer's alone once it runs */
+};
+
+static struct span entry_key(const struct entry *entry)
+{
+    return (struct span){entry->data, entry->key_len};
+}
+
+static struct span entry_content(const struct entry *entry)
+{
+    return (struct span){entry->data + entry->key_len + STORE_RECORD_HEADER, entry->value_len - STORE_RECORD_HEADER};
+}
+
+static struct entry **bucket_of(struct store *store, struct span key)
+{
+    return &store->buckets[store_checksum(STORE_CHECKSUM_SEED, key.data, key.len) & (BUCKETS - 1)];
+}
+
+static struct entry *entry_find(struct store *store, struct span key)
+{
+    struct entry *entry = *bucket_of(store, key);
+    while (entry && !span_equals(entry_key(entry), key))
+        entry = entry->next;
+    return entry;
+}
+
+static void entry_drop(struct store *store, struct entry *entry)
+{
+    struct entry **at = bucket_of(store, entry_key(entry));
+    while (*at != entry)
+        at = &(*at)->next;
+    *at = entry->next;
+    if (list_is_linked(&entry->dirty_link)) {
+        list_unlink(&entry->dirty_link);
+        store->status.dirty--;
+    }
+    store->status.entries--;
+    store->status.bytes -= entry->key_len + entry->value_len;
+    free(entry);
+}
+
+static void evict_oldest(struct store *store)
+{
+    struct entry *oldest = NULL;
+    for (unsigned i = 0; i < BUCKETS; i++) {
+        for (struct entry *entry = store->buckets[i]; entry; entry = entry->next) {
+            if (!oldest || entry->saved_ms < oldest->saved_ms)
+                oldest = entry;
+        }
+    }
+    if (oldest)
+        entry_drop(store, oldest);
+    store->status.evicted++;
+}
+
+/* Puts or replaces. The result is not marked dirty. NULL when memory is short or the content too long. */
+static struct entry *entry_put(struct store *store, struct span key, int64_t saved_ms, struct span content)
+{
+    size_t value_len = STORE_RECORD_HEADER + content.len, size = key.len + value_len;
+    if (key.len > STORE_KEY_MAX || content.len > STORE_CONTENT_MAX)
+        return NULL;
+    struct entry *fresh = malloc(sizeof(*fresh) + size);
+    if (!fresh)
+        return NULL;
+    *fresh = (struct entry){.saved_ms = saved_ms, .key_len = key.len, .value_len = value_len};
+    memcpy(fresh->data, key.data, key.len);
+    store_record_seal(fresh->data + key.len, key, saved_ms, content);
+    struct entry *old = entry_find(store, key);
+    if (old)
+        entry_drop(store, old);
+    while (store->status.entries && (store->status.entries >= STORE_ENTRIES_MAX || store->status.bytes + size > STORE_BYTES_MAX))
+        evict_oldest(store);
+    struct entry **bucket = bucket_of(store, entry_key(fresh));
+    fresh->next = *bucket;
+    *bucket = fresh;
+    store->status.entries++;
+    store->status.bytes += size;
+    return fresh;
+}
+
+static void entry_mark_dirty(struct store *store, struct entry *entry)
+{
+    if (list_is_linked(&entry->dirty_link))
+        return;
+    list_append(&store->dirty, &entry->dirty_link);
+    store->status.dirty++;
+    pthread_cond_signal(&store->wake);
+}
+
+static void mark_all_dirty(struct store *store)
+{
+    for (unsigned i = 0; i < BUCKETS; i++) {
+        for (struct entry *entry = store->buckets[i]; entry; entry = entry->next)
+            entry_mark_dirty(store, entry);
+    }
+}
+
+/* ---- keys ---- */
+
+static bool key_join(char key[STORE_KEY_MAX], size_t *len, const char *kind, const char *scope, const char *name)
+{
+    int n = snprintf(NULL, 0, "%s%s%s", kind, scope, name) + 2;
+    if (n > STORE_KEY_MAX)
+        return false;
+    *len = (size_t)n;
+    char *p = stpcpy(key, kind) + 1;
+    p = stpcpy(p, scope) + 1;
+    memcpy(p, name, strlen(name));
+    return true;
+}
+
+static bool key_is(struct span key, const char *kind)
+{
+    return key.len > strlen(kind) && memcmp(key.data, kind, strlen(kind) + 1) == 0;
+}
+
+/* ---- the writer's thread ---- */
+
+static void batch_free(struct batch *batch)
+{
+    for (unsigned i = 0; i < batch->count; i++)
+        free((void *)batch->items[i].key.data);
+    free(batch->items);
+    *batch = (struct batch){0};
+}
+
+static bool batch_add(struct batch *batch, const struct entry *entry)
+{
+    if (batch->count == batch->cap) {
+        unsigned cap = batch->cap ? 2 * batch->cap : 64;
+        struct store_item *items = realloc(batch->items, cap * sizeof(*items));
+        if (!items)
+            return false;
+        batch->items = items;
+        batch->cap = cap;
+    }
+    char *copy = malloc(entry->key_len + entry->value_len);
+    if (!copy)
+        return false;
+    memcpy(copy, entry->data, entry->key_len + entry->value_len);
+    batch->items[batch->count++] = (struct store_item){{copy, entry->key_len}, {copy + entry->key_len, entry->value_len}};
+    return true;
+}
+
+/* Moves dirty entries into the batch, with a pause for the other thread after each slice. Lock held. */
+static void batch_collect(struct store *store, struct batch *batch)
+{
+    unsigned entries = 0;
+    size_t bytes = 0;
+    for (struct list_link *link = list_first(&store->dirty); link; link = list_first(&store->dirty)) {
+        struct entry *entry = LIST_ENTRY(link, struct entry, dirty_link);
+        if (!batch_add(batch, entry))
+            return;
+        list_unlink(link);
+        store->status.dirty--;
+        bytes += entry->value_len;
+        if (batch->count >= STORE_ENTRIES_MAX)
+            return;
+        if (++entries < SLICE_ENTRIES && bytes < SLICE_BYTES)
+            continue;
+        entries = 0;
+        bytes = 0;
+        pthread_mutex_unlock(&store->lock);
+        pthread_mutex_lock(&store->lock);
+    }
+}
+
+/* Sleeps until @p until_ns, whatever becomes dirty, or until the store stops. Lock held. */
+static void writer_sleep(struct store *store, uint64_t until_ns)
+{
+    const struct timespec until = {(time_t)(until_ns / NS_PER_S), (long)(until_ns % NS_PER_S)};
+    while (!store->stopping && pthread_cond_timedwait(&store->wake, &store->lock, &until) == 0)
+        ;
+}
+
+static void state_set(struct store *store, enum store_state state, int error)
+{
+    if (store->status.state == state)
+        return;
+    store->status.state = state;
+    if (state == STORE_OK)
+        LOG_INFO(WHO, "the route cache is written again");
+    else
+        LOG_WARN(WHO, "running without a route cache on disk (%s); sends are not affected%s", strerror(-error),
+                 state == STORE_DISK_FULL ? "; tried again every minute" : " until the next start");
+}
+
+/* Lock held; let go of while the disk works. Returns when the next commit may be. */
+static uint64_t writer_commit(struct store *store)
+{
+    struct batch batch = {0};
+    batch_collect(store, &batch);
+    pthread_mutex_unlock(&store->lock);
+    uint64_t start_ns = mono_now_ns();
+    int r = batch.count ? store_file_write(store->file, batch.items, batch.count) : 0;
+    uint64_t took_ns = mono_now_ns() - start_ns;
+    batch_free(&batch);
+    pthread_mutex_lock(&store->lock);
+    if (r == 0) {
+        store->status.commits++;
+        store->status.last_commit_ns = took_ns;
+        store->status.last_commit_ms = wall_now_ms();
+        state_set(store, STORE_OK, 0);
+        return start_ns + took_ns + COMMIT_INTERVAL_NS;
+    }
+    store->status.failures++;
+    state_set(store, r == -ENOSPC ? STORE_DISK_FULL : STORE_OFF, r);
+    if (r == -ENOSPC)
+        mark_all_dirty(store);
+    return start_ns + took_ns + DISK_FULL_RETRY_NS;
+}
+
+static void *writer_main(void *arg)
+{
+    struct store *store = arg;
+    uint64_t next_ns = 0;
+    pthread_mutex_lock(&store->lock);
+    while (store->status.state != STORE_OFF) {
+        bool idle = list_is_empty(&store->dirty);
+        if (store->stopping && (idle || store->status.state == STORE_DISK_FULL))
+            break;
+        if (idle)
+            pthread_cond_wait(&store->wake, &store->lock);
+        else if (!store->stopping && mono_now_ns() < next_ns)
+            writer_sleep(store, next_ns);
+        else
+            next_ns = writer_commit(store);
+    }
+    pthread_mutex_unlock(&store->lock);
+    return NULL;
+}
+
+static int writer_start(struct store *store)
+{
+    sigset_t all, before;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before); /* signals are the loop's */
+    int r = pthread_create(&store->writer, NULL, writer_main, store);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    store->writer_runs = r == 0;
+    return -r;
+}
+
+/* ---- opening and closing ---- */
+
+/* Takes over what an earlier hub wrote, unless it is stale. */
+static void take_loaded(void *ctx, struct span key, int64_t saved_ms, struct span content)
+{
+    struct store *store = ctx;
+    size_t boot_len = strlen(store->boot_id);
+    int64_t now_ms = wall_now_ms();
+    bool keep = false;
+    if (key_is(key, "route"))
+        keep = saved_ms <= now_ms + EXPIRY_MS && now_ms - saved_ms < EXPIRY_MS;
+    else if (key_is(key, "name"))
+        keep = key.len > 5 + boot_len && memcmp(key.data + 5, store->boot_id, boot_len + 1) == 0;
+    if (keep)
+        entry_put(store, key, saved_ms, content);
+}
+
+static void read_boot_id(char out[40])
+{
+    int fd = open("/proc/sys/kernel/random/boot_id", O_RDONLY | O_CLOEXEC);
+    ssize_t n = fd < 0 ? -1 : read(fd, out, 39);
+    if (fd >= 0)
+        close(fd);
+    out[n > 0 ? n : 0] = '\0';
+    out[strcspn(out, "\n")] = '\0';
+}
+
+static void load_file(struct store *store)
+{
+    struct store_salvage found;
+    int r = store_file_salvage(store->dirfd, take_loaded, store, &found);
+    if (r < 0)
+        LOG_WARN(WHO, "the route cache was not read: %s", strerror(-r));
+    else if (found.damaged)
+        LOG_WARN(WHO, "%s was damaged (%s); %u good records taken over, the file is kept as %s", STORE_FILE, found.reason, found.items,
+                 found.set_aside[0] ? found.set_aside : "it is");
+    else if (found.found)
+        LOG_INFO(WHO, "%u records taken over from %s", found.items, STORE_FILE);
+}
+
+static void create_file(struct store *store)
+{
+    struct batch batch = {0};
+    mark_all_dirty(store);
+    pthread_mutex_lock(&store->lock);
+    batch_collect(store, &batch);
+    pthread_mutex_unlock(&store->lock);
+    int r = store_file_create(&store->file, store->dirfd, batch.items, batch.count);
+    batch_free(&batch);
+    if (r == 0)
+        r = writer_start(store);
+    if (r < 0)
+        state_set(store, STORE_OFF, r);
+}
+
+int store_open(struct store **out, int state_dirfd)
+{
+    pthread_condattr_t monotonic;
+    struct store *store = calloc(1, sizeof(*store));
+    if (!store)
+        return -ENOMEM;
+    store->dirfd = state_dirfd;
+    list_init(&store->dirty);
+    pthread_mutex_init(&store->lock, NULL);
+    pthread_condattr_init(&monotonic);
+    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+    pthread_cond_init(&store->wake, &monotonic);
+    pthread_condattr_destroy(&monotonic);
+    read_boot_id(store->boot_id);
+    load_file(store);
+    create_file(store);
+    *out = store;
+    return 0;
+}
+
+void store_close(struct store *store)
+{
+    if (!store)
+        return;
+    pthread_mutex_lock(&store->lock);
+    store->stopping = true;
+    pthread_cond_signal(&store->wake);
+    pthread_mutex_unlock(&store->lock);
+    if (store->writer_runs)
+        pthread_join(store->writer, NULL);
+    store_file_close(store->file);
+    for (unsigned i = 0; i < BUCKETS; i++) {
+        while (store->buckets[i])
+            entry_drop(store, store->buckets[i]);
+    }
+    pthread_cond_destroy(&store->wake);
+    pthread_mutex_destroy(&store->lock);
+    free(store);
+}
+
+/* ---- routes and names ---- */
+
+int store_route_load(struct store *store, const char *cluster, const char *topic, void **body, size_t *len, int64_t *saved_ms)
+{
+    char key[STORE_KEY_MAX];
+    size_t key_len;
+    int r = -ENOENT;
+    if (!key_join(key, &key_len, "route", cluster, topic))
+        return -ENOENT;
+    pthread_mutex_lock(&store->lock);
+    const struct entry *entry = entry_find(store, (struct span){key, key_len});
+    struct span content = entry ? entry_content(entry) : (struct span){0};
+    void *copy = entry ? malloc(content.len + 1) : NULL;
+    if (copy) {
+        memcpy(copy, content.data, content.len);
+        *body = copy;
+        *len = content.len;
+        *saved_ms = entry->saved_ms;
+        r = 0;
+    } else if (entry) {
+        r = -ENOMEM;
+    }
+    pthread_mutex_unlock(&store->lock);
+    return r;
+}
+
+static void save(struct store *store, struct span key, struct span content)
+{
+    pthread_mutex_lock(&store->lock);
+    struct entry *entry = entry_put(store, key, wall_now_ms(), content);
+    if (entry && store->status.state != STORE_OFF)
+        entry_mark_dirty(store, entry);
+    pthread_mutex_unlock(&store->lock);
+}
+
+void store_route_save(struct store *store, const char *cluster, const char *topic, const void *body, size_t len)
+{
+    char key[STORE_KEY_MAX];
+    size_t key_len;
+    if (key_join(key, &key_len, "route", cluster, topic))
+        save(store, (struct span){key, key_len}, (struct span){body, len});
+}
+
+/* Copies the kept name if there is one for exactly this text: content is "text NUL name". */
+static bool name_find(struct store *store, struct span key, const char *key_text, char *out, size_t cap)
+{
+    size_t text_len = strlen(key_text) + 1;
+    pthread_mutex_lock(&store->lock);
+    const struct entry *entry = entry_find(store, key);
+    struct span content = entry ? entry_content(entry) : (struct span){0};
+    bool found = content.len > text_len && memcmp(content.data, key_text, text_len) == 0 && content.len - text_len < cap;
+    if (found) {
+        memcpy(out, content.data + text_len, content.len - text_len);
+        out[content.len - text_len] = '\0';
+    }
+    pthread_mutex_unlock(&store->lock);
+    return found;
+}
+
+int store_instance_name(struct store *store, const char *key_text, char *out, size_t cap)
+{
+    char key[STORE_KEY_MAX], digest[17], content[2048];
+    size_t key_len, text_len = strlen(key_text) + 1;
+    snprintf(digest, sizeof(digest), "%016" PRIx64, store_checksum(STORE_CHECKSUM_SEED, key_text, text_len));
+    if (!key_join(key, &key_len, "name", store->boot_id, digest))
+        return -ENAMETOOLONG;
+    if (name_find(store, (struct span){key, key_len}, key_text, out, cap))
+        return 0;
+    int n = snprintf(out, cap, "%ld#%" PRIu64, (long)getpid(), mono_now_ns());
+    if (n < 0 || (size_t)n >= cap || text_len + (size_t)n > sizeof(content))
+        return -ENAMETOOLONG;
+    memcpy(content, key_text, text_len);
+    memcpy(content + text_len, out, (size_t)n);
+    save(store, (struct span){key, key_len}, (struct span){content, text_len + (size_t)n});
+    return 0;
+}
+
+void store_status(struct store *store, struct store_status *out)
+{
+    pthread_mutex_lock(&store->lock);
+    *out = store->status;
+    pthread_mutex_unlock(&store->lock);
+}
+
+const char *store_state_name(enum store_state state)
+{
+    static const char *const names[] = {"ok", "disk full", "off"};
+    return names[state];
+}

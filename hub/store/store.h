@@ -1,0 +1,58 @@
+/*
+ * What a hub remembers over its restarts: the last good route of each topic, and
+ * the names it drew for instances called DEFAULT. Kept in memory, and written
+ * behind by a thread of its own, so that the loop never waits for a disk.
+ *
+ * All functions are for the loop's thread (or before it runs) and none blocks,
+ * but store_open() and store_close().
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define STORE_ENTRIES_MAX 6000u
+#define STORE_BYTES_MAX (12u << 20)
+
+struct store;
+
+enum store_state {
+    STORE_OK,        /* what is saved reaches the disk within about a second */
+    STORE_DISK_FULL, /* memory only; tried again every minute */
+    STORE_OFF,       /* memory only until the next start */
+};
+
+struct store_status {
+    enum store_state state;
+    unsigned entries, dirty; /* known; not yet on disk */
+    size_t bytes;
+    uint64_t commits, failures, evicted;
+    uint64_t last_commit_ns; /* how long it took */
+    int64_t last_commit_ms;  /* wall clock; 0: none in this run */
+};
+
+/**
+ * Loads what an earlier hub left in the state directory, replaces the file and starts the writer. Forks a child
+ * for a moment: call it while the process has one thread. A damaged file or a full disk is told in the log and
+ * costs only the cache. The descriptor stays the caller's and must outlive the store. 0 or -ENOMEM.
+ */
+int store_open(struct store **out, int state_dirfd);
+
+/** Writes what is still unwritten and joins the writer; blocks for as long as the disk does. NULL is fine. */
+void store_close(struct store *store);
+
+/** The last body saved for a topic, in a block that the caller frees. 0, -ENOENT or -ENOMEM. */
+int store_route_load(struct store *store, const char *cluster, const char *topic, void **body, size_t *len, int64_t *saved_ms);
+
+/** Copies the body. A body that is too long for the cache is not kept. */
+void store_route_save(struct store *store, const char *cluster, const char *topic, const void *body, size_t len);
+
+/**
+ * The instance name PID#NANOTIME that stands for DEFAULT under @p key_text: drawn at the first call since the
+ * machine booted, the same ever after. 0, or -ENAMETOOLONG.
+ */
+int store_instance_name(struct store *store, const char *key_text, char *out, size_t cap);
+
+void store_status(struct store *store, struct store_status *out);
+const char *store_state_name(enum store_state state);

@@ -1,0 +1,416 @@
+/* The cache file: what it keeps, what it survives. Runs on a directory of its own. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "hub/store/store.h"
+#include "hub/store/store_file.h"
+#include "shm/base/log.h"
+
+#define TOPICS 60
+
+static char dir_path[64];
+static int dirfd_of_test = -1;
+static unsigned warnings;
+
+static void count_warnings(void *ctx, enum log_level level, const char *line)
+{
+    (void)ctx;
+    (void)line;
+    if (level == LOG_LEVEL_WARN)
+        __atomic_fetch_add(&warnings, 1, __ATOMIC_RELAXED);
+}
+
+static void empty_directory(void)
+{
+    DIR *dir = opendir(dir_path);
+    for (const struct dirent *e = dir ? readdir(dir) : NULL; e; e = readdir(dir))
+        unlinkat(dirfd_of_test, e->d_name, 0);
+    if (dir)
+        closedir(dir);
+}
+
+static unsigned damaged_files(void)
+{
+    unsigned n = 0;
+    DIR *dir = opendir(dir_path);
+    for (const struct dirent *e = dir ? readdir(dir) : NULL; e; e = readdir(dir))
+        n += strncmp(e->d_name, "data.mdb.damaged-", 17) == 0;
+    if (dir)
+        closedir(dir);
+    return n;
+}
+
+static int setup(void **state)
+{
+    (void)state;
+    empty_directory();
+    warnings = 0;
+    return 0;
+}
+
+static int setup_group(void **state)
+{
+    (void)state;
+    snprintf(dir_path, sizeof(dir_path), "/tmp/test_store.%d", getpid());
+    mkdir(dir_path, 0700);
+    dirfd_of_test = open(dir_path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    log_set_sink(count_warnings, NULL);
+    return dirfd_of_test < 0;
+}
+
+static int teardown_group(void **state)
+{
+    (void)state;
+    empty_directory();
+    close(dirfd_of_test);
+    return rmdir(dir_path);
+}
+
+static struct store *open_store(void)
+{
+    struct store *store = NULL;
+    assert_int_equal(store_open(&store, dirfd_of_test), 0);
+    return store;
+}
+
+static size_t body_of(unsigned topic, unsigned version, char *out)
+{
+    size_t len = 200 + (topic * 37) % 900;
+    for (size_t i = 0; i < len; i++)
+        out[i] = (char)(topic * 31 + version * 7 + i);
+    return len;
+}
+
+static void save_topics(struct store *store, unsigned version)
+{
+    char name[32], body[2048];
+    for (unsigned i = 0; i < TOPICS; i++) {
+        snprintf(name, sizeof(name), "topic%u", i);
+        size_t len = body_of(i, version, body);
+        store_route_save(store, "c1", name, body, len);
+    }
+}
+
+/* How many topics are there; each that is there must be exactly what was saved. */
+static unsigned check_topics(struct store *store, unsigned version)
+{
+    unsigned found = 0;
+    for (unsigned i = 0; i < TOPICS; i++) {
+        char name[32], expected[2048];
+        void *body = NULL;
+        size_t len = 0;
+        int64_t saved_ms = 0;
+        snprintf(name, sizeof(name), "topic%u", i);
+        int r = store_route_load(store, "c1", name, &body, &len, &saved_ms);
+        if (r == -ENOENT)
+            continue;
+        assert_int_equal(r, 0);
+        assert_int_equal(len, body_of(i, version, expected));
+        assert_memory_equal(body, expected, len);
+        assert_true(saved_ms > 0);
+        free(body);
+        found++;
+    }
+    return found;
+}
+
+static void routes_and_names_survive_a_restart(void **state)
+{
+    (void)state;
+    char first[64], again[64], other[64];
+    struct store *store = open_store();
+    save_topics(store, 1);
+    save_topics(store, 2);
+    assert_int_equal(store_instance_name(store, "c1|u|list", first, sizeof(first)), 0);
+    assert_int_equal(store_instance_name(store, "c1|v|list", other, sizeof(other)), 0);
+    assert_string_not_equal(first, other);
+    assert_non_null(strchr(first, '#'));
+    store_close(store);
+    store = open_store();
+    assert_int_equal(check_topics(store, 2), TOPICS);
+    assert_int_equal(store_instance_name(store, "c1|u|list", again, sizeof(again)), 0);
+    assert_string_equal(first, again);
+    void *body;
+    size_t len;
+    int64_t saved_ms;
+    assert_int_equal(store_route_load(store, "c2", "topic1", &body, &len, &saved_ms), -ENOENT);
+    store_close(store);
+    assert_int_equal(warnings, 0);
+    assert_int_equal(damaged_files(), 0);
+}
+
+static void a_name_outlives_a_killed_hub(void **state)
+{
+    (void)state;
+    int fds[2];
+    char name[64] = "", again[64];
+    assert_int_equal(pipe(fds), 0);
+    pid_t pid = fork();
+    if (pid == 0) {
+        struct store *store = NULL;
+        struct store_status status;
+        if (store_open(&store, dirfd_of_test) || store_instance_name(store, "k", name, sizeof(name)))
+            _exit(1);
+        do {
+            usleep(1000);
+            store_status(store, &status);
+        } while (status.dirty || !status.commits);
+        if (write(fds[1], name, sizeof(name)) < 0)
+            _exit(1);
+        raise(SIGKILL);
+    }
+    close(fds[1]);
+    assert_int_equal(read(fds[0], name, sizeof(name)), sizeof(name));
+    close(fds[0]);
+    assert_int_equal(waitpid(pid, NULL, 0), pid);
+    struct store *store = open_store();
+    assert_int_equal(store_instance_name(store, "k", again, sizeof(again)), 0);
+    assert_string_equal(name, again);
+    store_close(store);
+}
+
+static void an_absent_file_is_no_damage(void **state)
+{
+    (void)state;
+    struct store *store = open_store();
+    assert_int_equal(check_topics(store, 0), 0);
+    store_close(store);
+    assert_int_equal(warnings, 0);
+}
+
+static void names_of_another_boot_are_forgotten(void **state)
+{
+    (void)state;
+    struct store_file *file = NULL;
+    char value[128], name[64];
+    struct span key = {"name\0some-other-boot\0aaaa", 25}, content = SPAN_LITERAL("k\0"
+                                                                                  "1#2");
+    store_record_seal(value, key, 1, content);
+    struct store_item item = {key, {value, STORE_RECORD_HEADER + content.len}};
+    assert_int_equal(store_file_create(&file, dirfd_of_test, &item, 1), 0);
+    store_file_close(file);
+    struct store *store = open_store();
+    struct store_status status;
+    store_status(store, &status);
+    assert_int_equal(status.entries, 0);
+    assert_int_equal(store_instance_name(store, "k", name, sizeof(name)), 0);
+    assert_string_not_equal(name, "1#2");
+    store_close(store);
+}
+
+static void stale_routes_are_forgotten(void **state)
+{
+    (void)state;
+    struct store_file *file = NULL;
+    char value[64];
+    struct span key = {"route\0c1\0topic1", 15};
+    store_record_seal(value, key, 1000, (struct span){"x", 1});
+    struct store_item item = {key, {value, STORE_RECORD_HEADER + 1}};
+    assert_int_equal(store_file_create(&file, dirfd_of_test, &item, 1), 0);
+    store_file_close(file);
+    struct store *store = open_store();
+    assert_int_equal(check_topics(store, 0), 0);
+    store_close(store);
+}
+
+static void the_oldest_entries_go_when_the_cache_is_full(void **state)
+{
+    (void)state;
+    struct store *store = open_store();
+    struct store_status status;
+    char *body = calloc(1, 1 << 20), name[32];
+    for (unsigned i = 0; i < 14; i++) {
+        snprintf(name, sizeof(name), "big%u", i);
+        store_route_save(store, "c1", name, body, (1 << 20) - 100);
+    }
+    store_route_save(store, "c1", "huge", body, (1 << 20) + 1);
+    store_status(store, &status);
+    assert_true(status.bytes <= STORE_BYTES_MAX);
+    assert_true(status.evicted >= 2);
+    free(body);
+    store_close(store);
+}
+
+static void a_full_disk_costs_only_the_cache(void **state)
+{
+    (void)state;
+    struct rlimit before, tiny;
+    struct store_status status;
+    struct store *store = open_store();
+    signal(SIGXFSZ, SIG_IGN);
+    getrlimit(RLIMIT_FSIZE, &before);
+    tiny = (struct rlimit){16384, before.rlim_max};
+    setrlimit(RLIMIT_FSIZE, &tiny);
+    char *body = calloc(1, 200000);
+    store_route_save(store, "c1", "t", body, 200000);
+    free(body);
+    do {
+        usleep(1000);
+        store_status(store, &status);
+    } while (!status.failures);
+    setrlimit(RLIMIT_FSIZE, &before);
+    assert_int_equal(status.state, STORE_DISK_FULL);
+    assert_int_equal(warnings, 1);
+    void *copy = NULL;
+    size_t len;
+    int64_t saved_ms;
+    assert_int_equal(store_route_load(store, "c1", "t", &copy, &len, &saved_ms), 0);
+    assert_int_equal(len, 200000);
+    free(copy);
+    store_close(store);
+}
+
+/* ---- damage ---- */
+
+static char *file_read(const char *name, size_t *len)
+{
+    int fd = openat(dirfd_of_test, name, O_RDONLY | O_CLOEXEC);
+    struct stat st;
+    assert_true(fd >= 0);
+    assert_int_equal(fstat(fd, &st), 0);
+    *len = (size_t)st.st_size;
+    char *data = malloc(*len);
+    assert_int_equal(read(fd, data, *len), (ssize_t)*len);
+    close(fd);
+    return data;
+}
+
+static void file_write(const char *name, const char *data, size_t len)
+{
+    int fd = openat(dirfd_of_test, name, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+    assert_true(fd >= 0);
+    assert_int_equal(write(fd, data, len), (ssize_t)len);
+    close(fd);
+}
+
+static uint64_t random_state = 20260101;
+
+static size_t random_below(size_t n)
+{
+    random_state = random_state * UINT64_C(6364136223846793005) + UINT64_C(1442695040888963407);
+    return (size_t)(random_state >> 33) % n;
+}
+
+/* One of: a flipped bit anywhere, or in a meta page; a zeroed page; a truncation; a run of noise; appended bytes lost. */
+static size_t mutate(char *data, size_t len, unsigned kind)
+{
+    size_t at = random_below(len), page = at & ~(size_t)4095;
+    switch (kind % 5) {
+    case 0:
+        data[at] ^= (char)(1 << random_below(8));
+        return len;
+    case 1:
+        data[random_below(2 * 4096)] ^= (char)(1 << random_below(8));
+        return len;
+    case 2:
+        memset(data + page, 0, 4096);
+        return len;
+    case 3:
+        return at;
+    default:
+        for (size_t i = 0; i < 64 && at + i < len; i++)
+            data[at + i] = (char)random_below(256);
+        return len;
+    }
+}
+
+static void a_thousand_damaged_files_give_no_crash_and_no_wrong_route(void **state)
+{
+    (void)state;
+    size_t len;
+    unsigned whole = 0;
+    struct store *store = open_store();
+    save_topics(store, 3);
+    store_close(store);
+    char *good = file_read(STORE_FILE, &len), *mutant = malloc(len);
+    for (unsigned i = 0; i < 1000; i++) {
+        memcpy(mutant, good, len);
+        file_write(STORE_FILE, mutant, mutate(mutant, len, i));
+        store = open_store();
+        whole += check_topics(store, 3) == TOPICS;
+        store_close(store);
+        assert_true(damaged_files() <= STORE_DAMAGED_KEPT);
+    }
+    print_message("%u of 1000 still gave every route\n", whole);
+    assert_true(whole > 0 && whole < 900);
+    free(good);
+    free(mutant);
+    store = open_store();
+    save_topics(store, 4);
+    store_close(store);
+    store = open_store();
+    assert_int_equal(check_topics(store, 4), TOPICS);
+    store_close(store);
+}
+
+static void a_file_that_is_no_database_is_set_aside(void **state)
+{
+    (void)state;
+    char noise[5000];
+    for (size_t i = 0; i < sizeof(noise); i++)
+        noise[i] = (char)random_below(256);
+    file_write(STORE_FILE, noise, sizeof(noise));
+    store_close(open_store());
+    assert_int_equal(damaged_files(), 1);
+    assert_int_equal(warnings, 1);
+    file_write(STORE_FILE, "", 0);
+    store_close(open_store());
+    assert_int_equal(symlinkat("/etc/passwd", dirfd_of_test, STORE_FILE ".x"), 0);
+    renameat(dirfd_of_test, STORE_FILE ".x", dirfd_of_test, STORE_FILE);
+    store_close(open_store());
+    struct stat st;
+    assert_int_equal(fstatat(dirfd_of_test, STORE_FILE, &st, AT_SYMLINK_NOFOLLOW), 0);
+    assert_true(S_ISREG(st.st_mode));
+}
+
+static void a_record_opens_only_under_its_own_key_and_whole(void **state)
+{
+    (void)state;
+    char value[STORE_RECORD_HEADER + 10];
+    struct span key = SPAN_LITERAL("k"), content = SPAN_LITERAL("0123456789"), out;
+    int64_t saved_ms;
+    store_record_seal(value, key, 77, content);
+    assert_int_equal(store_record_open(key, (struct span){value, sizeof(value)}, &saved_ms, &out), 0);
+    assert_int_equal(saved_ms, 77);
+    assert_true(span_equals(out, content));
+    assert_int_equal(store_record_open((struct span)SPAN_LITERAL("j"), (struct span){value, sizeof(value)}, &saved_ms, &out), -EBADMSG);
+    for (size_t cut = 0; cut < sizeof(value); cut++)
+        assert_int_equal(store_record_open(key, (struct span){value, cut}, &saved_ms, &out), -EBADMSG);
+    for (size_t bit = 0; bit < 8 * sizeof(value); bit++) {
+        value[bit / 8] ^= (char)(1 << bit % 8);
+        assert_int_equal(store_record_open(key, (struct span){value, sizeof(value)}, &saved_ms, &out), -EBADMSG);
+        value[bit / 8] ^= (char)(1 << bit % 8);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup(a_record_opens_only_under_its_own_key_and_whole, setup),
+        cmocka_unit_test_setup(routes_and_names_survive_a_restart, setup),
+        cmocka_unit_test_setup(a_name_outlives_a_killed_hub, setup),
+        cmocka_unit_test_setup(an_absent_file_is_no_damage, setup),
+        cmocka_unit_test_setup(names_of_another_boot_are_forgotten, setup),
+        cmocka_unit_test_setup(stale_routes_are_forgotten, setup),
+        cmocka_unit_test_setup(the_oldest_entries_go_when_the_cache_is_full, setup),
+        cmocka_unit_test_setup(a_full_disk_costs_only_the_cache, setup),
+        cmocka_unit_test_setup(a_file_that_is_no_database_is_set_aside, setup),
+        cmocka_unit_test_setup(a_thousand_damaged_files_give_no_crash_and_no_wrong_route, setup),
+    };
+    return cmocka_run_group_tests(tests, setup_group, teardown_group);
+}

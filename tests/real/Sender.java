@@ -1,5 +1,5 @@
 // The reference producer: RocketMQ's own Java client, unmodified, sending the test messages that ledger_producer.c,
-// Sender.java and test_message.py all build by the same rule. What the hub does is compared with what this does.
+// Sender.java and message_rule.py all build by the same rule. What the hub does is compared with what this does.
 //
 // java -cp CLASSES:JARS/* Sender NAMESRV GROUP TOPIC NAME COUNT SIZE sync|async|oneway|batch HOLD_MS
 // prints one line per message: seq, SendStatus, UNIQ_KEY, queue id, queue offset (tab separated; "-" where there is none).
@@ -114,7 +114,7 @@ public final class Sender {
         }
     }
 
-    /** The test message number seq of the producer called name. The same rule stands in tests/support and test_message.py. */
+    /** The test message number seq of the producer called name. The same rule stands in tests/support and message_rule.py. */
     private static Message message(String topic, String name, int seq, int size) {
         ByteArrayOutputStream body = new ByteArrayOutputStream();
         byte[] head = (name + ":" + seq + ":").getBytes(StandardCharsets.UTF_8);

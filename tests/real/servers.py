@@ -13,7 +13,7 @@ import struct
 import sys
 import tempfile
 
-from processes import CheckFailed, free_ports, spawn, tail, wait_until
+from processes import CheckFailed, free_ports, spawn, stop, tail, wait_until
 
 JAVA17_FLAGS = [
     "--add-exports=java.base/jdk.internal.ref=ALL-UNNAMED", "--add-exports=java.base/sun.nio.ch=ALL-UNNAMED",
@@ -108,6 +108,30 @@ class RealServers:
         if self.home is not None:
             shutil.rmtree(self.home, ignore_errors=True)
             self.home = None
+
+
+class DevBroker:
+    """rmqhub-devbroker: nameserver and broker in one process."""
+
+    name = "devbroker"
+
+    def __init__(self, bin_dir, log):
+        self.program = bin_dir / "rmqhub-devbroker"
+        self.log = log
+        self.process = None
+
+    def start(self):
+        if not self.program.exists():
+            raise CheckFailed(f"{self.program} does not exist")
+        port = free_ports([0, 1, 2, 3])
+        self.namesrv = f"127.0.0.1:{port}"
+        self.process = spawn([self.program, "--port", port], self.log)
+        wait_until(lambda: route_exists(self.namesrv, "TBW102"), 10, f"the route of TBW102 at devbroker {self.namesrv}")
+        return self
+
+    def stop(self):
+        stop(self.process)
+        self.process = None
 
 
 def main():

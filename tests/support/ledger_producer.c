@@ -11,7 +11,7 @@
  * "-" stands for what is not known. A synchronous send is accepted and completed in one call: its S and R follow each
  * other, and a process killed inside the call leaves an I alone. --resume goes on after the last seq of the ledger.
  *
- * The messages follow a rule (message_body) that tests/real/Sender.java and test_message.py know too: a reader can
+ * The messages follow a rule (message_body) that tests/real/Sender.java and message_rule.py know too: a reader can
  * tell from name and seq alone what must have arrived.
  */
 #include <errno.h>

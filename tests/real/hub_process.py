@@ -1,0 +1,151 @@
+"""rmqhubd and the producers behind it, as processes, and what the kernel says about the hub's connections."""
+
+import os
+import pathlib
+import shutil
+import signal
+import subprocess
+import tempfile
+
+import ledger
+from processes import CheckFailed, run, spawn, stop, tail, wait_until
+
+TCP_ESTABLISHED = "01"
+
+
+class Hub:
+    """One hub on its own runtime and state directory, which outlive its restarts. A context manager."""
+
+    def __init__(self, bin_dir, work_dir, namesrv):
+        self.bin_dir = bin_dir
+        self.log = work_dir / "rmqhubd.log"
+        self.namesrv = namesrv
+        # Not below work_dir: a Unix socket's path has room for 107 bytes.
+        self.base = pathlib.Path(tempfile.mkdtemp(prefix="rmqhub-"))
+        self.runtime_dir = self.base / "run"
+        self.process = None
+
+    def __enter__(self):
+        self.start()
+        return self
+
+    def __exit__(self, *_):
+        stop(self.process)
+        shutil.rmtree(self.base, ignore_errors=True)
+
+    def start(self):
+        """Starts the hub and waits until it accepts attaches."""
+        program = self.bin_dir / "rmqhubd"
+        if not program.exists():
+            raise CheckFailed(f"{program} does not exist")
+        self.process = spawn([program, "--namesrv", self.namesrv, "--runtime-dir", self.runtime_dir, "--state-dir", self.base / "state"], self.log)
+
+        def up():
+            if self.process.poll() is not None:
+                raise CheckFailed(f"rmqhubd ended with status {self.process.returncode}:\n{tail(self.log)}")
+            return _listens(self.runtime_dir / "hub.sock", self.process.pid)
+        wait_until(up, 10, "rmqhubd to listen", 0.005)
+
+    def kill(self):
+        self.process.kill()
+        self.process.wait()
+
+    def broker_connections(self, ports):
+        """Local ports of the hub's established connections to any of the given remote ports."""
+        return sorted(c[0] for c in tcp_connections(self.process.pid) if c[1] in ports)
+
+    def cli(self, *args):
+        """Output of `rmqhub ARGS`."""
+        result = run([self.bin_dir / "rmqhub", *args, "--runtime-dir", self.runtime_dir])
+        if result.returncode != 0:
+            raise CheckFailed(f"rmqhub {' '.join(args)} ended with status {result.returncode}: {result.stderr}")
+        return result.stdout
+
+
+def _socket_inodes(pid):
+    inodes = set()
+    for fd in pathlib.Path(f"/proc/{pid}/fd").iterdir():
+        try:
+            target = os.readlink(fd)
+        except FileNotFoundError:   # closed while we looked
+            continue
+        if target.startswith("socket:["):
+            inodes.add(target[len("socket:["):-1])
+    return inodes
+
+
+def _listens(path, pid):
+    """True when the process has a listening Unix socket at path."""
+    inodes = _socket_inodes(pid)
+    for line in pathlib.Path("/proc/net/unix").read_text().splitlines()[1:]:
+        fields = line.split()
+        if len(fields) == 8 and fields[7] == str(path) and fields[6] in inodes and int(fields[3], 16) & 0x10000:
+            return True
+    return False
+
+
+def tcp_connections(pid):
+    """(local port, remote port) of each established TCP connection of a process."""
+    inodes = _socket_inodes(pid)
+    found = []
+    for table in ("tcp", "tcp6"):
+        for line in pathlib.Path(f"/proc/{pid}/net/{table}").read_text().splitlines()[1:]:
+            fields = line.split()
+            if fields[3] == TCP_ESTABLISHED and fields[9] in inodes:
+                found.append((int(fields[1].split(":")[1], 16), int(fields[2].split(":")[1], 16)))
+    return found
+
+
+class LedgerProducer:
+    """One tests/support/ledger_producer, which can be killed and started again where its ledger ends."""
+
+    def __init__(self, hub, work_dir, name, group, topic, **options):
+        self.hub = hub
+        self.name = name
+        self.path = work_dir / f"{name}.ledger"
+        self.log = work_dir / f"{name}.out"
+        self.count = options["count"]
+        self.argv = [hub.bin_dir / "ledger_producer", "--runtime-dir", hub.runtime_dir, "--group", group, "--topic", topic,
+                     "--name", name, "--ledger", self.path]
+        for option, value in options.items():
+            self.argv += [f"--{option.replace('_', '-')}"] + ([] if value is True else [value])
+        self.process = None
+
+    def start(self, resume=False):
+        self.process = spawn(self.argv + (["--resume"] if resume else []), self.log)
+        return self
+
+    def kill(self):
+        self.process.send_signal(signal.SIGKILL)
+        self.process.wait()
+
+    def entries(self):
+        return list(ledger.read(self.path, self.name).values()) if self.path.exists() else []
+
+    def finish(self, timeout_s):
+        """Waits for its end and returns the exit status: 0 all stored, 1 some not, 7 some unknown."""
+        try:
+            return self.process.wait(timeout_s)
+        except subprocess.TimeoutExpired:
+            raise CheckFailed(f"{self.name} did not end within {timeout_s} s: {tail(self.log)}") from None
+
+    def summary(self):
+        """The numbers that it printed when it ended, by name."""
+        lines = [line for line in self.log.read_text().splitlines() if line.startswith("name=")]
+        if not lines:
+            raise CheckFailed(f"{self.name} printed no summary: {tail(self.log)}")
+        return {k: v if k == "name" else int(v) for k, v in (pair.split("=") for pair in lines[-1].split())}
+
+
+def finish_all(producers, timeout_s):
+    """{name: exit status} of all of them."""
+    try:
+        return {p.name: p.finish(timeout_s) for p in producers}
+    finally:
+        for p in producers:
+            stop(p.process, 2)
+
+
+def total_lines(producers, kind):
+    """How many ledger lines of a kind ("S", "R") there are by now."""
+    return sum(p.path.read_text().count(f"\n{kind} ") for p in producers if p.path.exists())

@@ -56,7 +56,8 @@ struct channel {
     int fd;
     uint16_t local_port;           /* of the present connection, 0 without one */
     bool keep_connected;           /* reconnect even when nobody waits (brokers that know our groups) */
-    bool resolving;                /* the helper thread still holds a ticket for us */
+    bool resolving;                /* the resolver still holds a ticket for us */
+    bool parsing;                  /* frames of the input buffer are in use */
     bool write_blocked;            /* the kernel's buffer is full: waiting for writability */
     struct loop_io io;
     struct loop_timer timer;       /* connect time limit, then back-off */
@@ -67,6 +68,7 @@ struct channel {
     struct list_link pending;      /* futures encoded, in stream order */
     struct list_link oneways;      /* the same for those that get no reply */
     uint32_t waiting_count, pending_count;
+    int send_error;                /* errno of a failed write or dial, dealt with by the flush or the timer; 0: none */
     uint32_t backoff_ms;
     uint64_t state_since_ns;
     uint64_t connected_ns;         /* start of the present connection */
@@ -87,7 +89,26 @@ void *channel_reserve(struct channel *channel, size_t len);
 /** Makes the first @p len bytes of the reservation part of the stream. */
 void channel_commit(struct channel *channel, size_t len);
 
-/** Closes the present connection as a failure: futures fail, the back-off starts. */
+/**
+ * Ends a reservation for a future: its first @p len bytes join the stream, the future joins `pending` (or `oneways`), and
+ * knows its place in the stream.
+ */
+void channel_commit_future(struct channel *channel, struct response_future *future, size_t len, bool oneway);
+/** Takes back a frame of which no byte was handed to the kernel. True if it could. */
+bool channel_retract(struct channel *channel, struct response_future *future);
+
+/** Ends the present connection or attempt as a failure: futures fail or go back to waiting, the back-off starts. */
 void channel_fail(struct channel *channel, int error, const char *what);
-/** Asks for a connection now, unless one is there, on its way, or in back-off. */
+/** Closes without back-off; nothing is failed but what was written. */
+void channel_disconnect(struct channel *channel, const char *why);
+/** Asks for a connection, unless one is there or on its way; shortens a long back-off. */
 void channel_want(struct channel *channel);
+/** Marks it for the end of the round: something is to be written, or somebody waits. */
+void channel_mark_dirty(struct channel *channel);
+/** Writes what is buffered, once, and lets waiting futures encode themselves. */
+void channel_flush(struct channel *channel);
+
+/** For remoting_client only. */
+struct channel *channel_new(struct remoting_client *client, const char *address);
+struct channel *channel_free(struct channel *channel);
+void channel_close(struct channel *channel);

@@ -51,6 +51,7 @@ struct remoting_client {
     struct deadline_wheel deadlines;
     struct list_link channels;     /* struct channel, by link; oldest first */
     struct list_link dirty;        /* channels to be written at the end of this round */
+    struct list_link closed;       /* dropped channels, freed at the end of this round */
     unsigned channel_count;
     uint32_t next_channel_id;
     uint64_t jitter;               /* state of the generator for back-offs */
@@ -76,9 +77,9 @@ void remoting_client_submit(struct remoting_client *client, struct channel *chan
 /** Arms the deadline of a future that waits for something else than a channel. */
 void remoting_client_park(struct remoting_client *client, struct response_future *future, struct list_link *list,
                           uint64_t deadline_ns);
-/** Takes a future out of everything, without ending it. */
+/** Takes a parked future back: it is in nobody's hands then. */
 void remoting_client_unpark(struct response_future *future);
-/** Ends a parked or waiting future with @p end. */
+/** Ends a future in whatever state: takes it out of everything (unwritten frames too) and calls done(). */
 void remoting_client_finish(struct remoting_client *client, struct response_future *future, enum future_end end, int error);
 
 /** Result of a call. error 0: @c reply is the answer, with whatever code; else a negative errno and @c reason. */
@@ -104,6 +105,8 @@ int remoting_client_invoke(struct remoting_client *client, struct channel *chann
 void remoting_client_reply(struct channel *channel, const struct remoting_command *request, int32_t code,
                            struct span remark, struct span body);
 
+/** A whole frame from a channel: reply or request. 0 | -EPROTO: close the connection. For channel.c. */
+int remoting_client_on_frame(struct remoting_client *client, struct channel *channel, const void *frame, size_t len);
 /** Writes every dirty channel once (LOOP_PHASE_FLUSH). */
 void remoting_client_flush(struct remoting_client *client);
 /** 4.9.3's scan, and closing idle channels. Returns how many overdue futures the wheel had missed. */

@@ -26,10 +26,17 @@ class Hub:
         self.process = None
 
     def __enter__(self):
-        self.start()
+        try:
+            self.start()
+        except BaseException:
+            self.close()
+            raise
         return self
 
     def __exit__(self, *_):
+        self.close()
+
+    def close(self):
         stop(self.process)
         shutil.rmtree(self.base, ignore_errors=True)
 

@@ -1,7 +1,7 @@
 """Runs every check against every server that was asked for, and says at the end what held where.
 
 Started by run.sh, which brings jars and compiled classes. Each check is a module check_NAME.py with a TITLE and a
-run(bench); the bench has a fresh server's face, the Java peer, the hub, and a folder for logs and ledgers."""
+run(bench); the bench has the server, the Java peer, the programs under test and a folder for logs and ledgers."""
 
 import argparse
 import pathlib
@@ -13,8 +13,10 @@ import traceback
 
 import check_hub_killed
 import check_java_peer
+import check_long_connection
 import check_many_producers
 import check_producer_restart
+import check_registration
 from java_peer import JavaPeer
 from processes import CheckFailed
 from servers import DevBroker, RealServers
@@ -23,7 +25,9 @@ CHECKS = {
     "java_peer": check_java_peer,
     "many_producers": check_many_producers,
     "producer_restart": check_producer_restart,
+    "registration": check_registration,
     "hub_killed": check_hub_killed,
+    "long_connection": check_long_connection,
 }
 
 
@@ -35,41 +39,69 @@ class Bench:
         self.java = java
         self.bin_dir = bin_dir
         self.work_dir = work_dir
+        self.background = None   # what the check's start() left running, if it has one
+        shutil.rmtree(work_dir, ignore_errors=True)
+        work_dir.mkdir(parents=True)
 
 
-def run_check(name, server, java, bin_dir, work_dir):
-    """True when the check held."""
-    module = CHECKS[name]
-    shutil.rmtree(work_dir, ignore_errors=True)
-    work_dir.mkdir(parents=True)
-    print(f"   {name}: {module.TITLE}", flush=True)
-    started = time.monotonic()
+def attempt(bench, step):
+    """Runs one step of a check; None when it failed, and then the reason has been printed."""
     try:
-        module.run(Bench(server, java, bin_dir, work_dir))
-        held = True
+        return step(bench) or True
     except CheckFailed as failure:
-        print(f"      FAILED: {failure}\n      logs and ledgers: {work_dir}", flush=True)
-        held = False
+        print(f"      FAILED: {failure}\n      logs and ledgers: {bench.work_dir}", flush=True)
     except Exception:   # a bug in a check must not hide what the others find
         traceback.print_exc()
-        held = False
+    return None
+
+
+def run_check(name, bench):
+    """True when the check held."""
+    print(f"   {name}: {CHECKS[name].TITLE}", flush=True)
+    started = time.monotonic()
+    held = attempt(bench, CHECKS[name].run) is not None
     print(f"   {name}: {'ok' if held else 'FAILED'}, {time.monotonic() - started:.1f} s", flush=True)
     return held
 
 
+def run_checks(benches):
+    """Runs the checks in their order. Those that watch something for minutes start it before the first."""
+    results = {}
+    try:
+        for name, bench in benches.items():
+            if hasattr(CHECKS[name], "start"):
+                bench.background = attempt(bench, CHECKS[name].start)
+        for name, bench in benches.items():
+            results[name] = bench.background is not None or not hasattr(CHECKS[name], "start")
+            results[name] = results[name] and run_check(name, bench)
+    finally:
+        for bench in benches.values():
+            if bench.background is not None:
+                bench.background.stop()
+    return results
+
+
 def run_server(server, names, java, bin_dir, work_dir):
-    """Runs the named checks against one server; returns {name: held}."""
+    """Runs the named checks, as far as they concern this server; returns {name: held}."""
+    names = [n for n in names if isinstance(server, RealServers) or not getattr(CHECKS[n], "REAL_SERVERS_ONLY", False)]
     started = time.monotonic()
     print(f"== {server.name}", flush=True)
     try:
         server.start()
         print(f"   up in {time.monotonic() - started:.1f} s: nameserver {server.namesrv}", flush=True)
-        return {name: run_check(name, server, java, bin_dir, work_dir / name) for name in names}
+        return run_checks({name: Bench(server, java, bin_dir, work_dir / name) for name in names})
     except (CheckFailed, OSError) as failure:
         print(f"   FAILED: {failure}", flush=True)
-        return {name: False for name in names}
+        return dict.fromkeys(names, False)
     finally:
         server.stop()
+
+
+def print_table(names, results):
+    words = {True: "ok", False: "FAILED", None: "-"}
+    print(f"== {'server':<16}" + "".join(f"{name:<18}" for name in names))
+    for server_name, held in results.items():
+        print(f"   {server_name:<16}" + "".join(f"{words[held.get(name)]:<18}" for name in names))
 
 
 def parse_arguments():
@@ -99,9 +131,7 @@ def main():
         server = DevBroker(bin_dir, work / "devbroker.out") if wanted == "devbroker" else RealServers(wanted, jars[wanted])
         results[server.name] = run_server(server, names, java, bin_dir, work / wanted)
 
-    print(f"== {'server':<20}" + "".join(f"{name:<20}" for name in names))
-    for server_name, held in results.items():
-        print(f"   {server_name:<20}" + "".join(f"{'ok' if held[name] else 'FAILED':<20}" for name in names))
+    print_table(names, results)
     failed = sum(not ok for held in results.values() for ok in held.values())
     passed = sum(len(held) for held in results.values()) - failed
     print(f"{passed} passed, {failed} failed, {time.monotonic() - started:.0f} s")

@@ -1,0 +1,39 @@
+"""Who is registered at the broker: a group stays while anybody of the host uses it and for the linger time after, and
+leaves at once when the last one says so; whatever leaves, the connection and the other groups stay."""
+
+from hub_process import Hub, LedgerProducer, finish_all
+from processes import check
+
+TITLE = "a group stays registered while it is used or lingers, and leaves alone"
+TOPIC = "Registration"
+LINGERING, LEAVING, SHARED = "group-lingers", "group-leaves", "group-shared"
+
+
+def run(bench):
+    server = bench.server
+    with Hub(bench.bin_dir, bench.work_dir, server.namesrv) as hub:
+        def producer(name, group, **options):
+            return LedgerProducer(hub, bench.work_dir, name, group, TOPIC, **{"count": 5, **options}).start()
+
+        staying = producer("staying", SHARED, count=6000, rate=100)
+        statuses = finish_all([producer("lingers", LINGERING), producer("leaves", LEAVING, final=True), producer("one-leaves", SHARED, final=True)], 60)
+        # Registered once more after it had left: a second life of the group on the same connection.
+        statuses |= finish_all([producer("again", LEAVING)], 60)
+        rows = _rows(bench, LEAVING)
+        check(len(rows) == 1, f"a group that came again is registered: {[tuple(r) for r in rows]}")
+        statuses |= finish_all([producer("leaves-again", LEAVING, final=True)], 60)
+        check(set(statuses.values()) == {0}, f"exit status 0 of {list(statuses.values()).count(0)} of {len(statuses)} producers")
+
+        local_ports = hub.broker_connections(server.broker_ports)
+        lingering, left, shared = _rows(bench, LINGERING), _rows(bench, LEAVING), _rows(bench, SHARED)
+        check(len(lingering) == 1, f"after a plain shutdown the group lingers: {[tuple(r) for r in lingering]}")
+        check(not left, f"after the final shutdown of its last producer the group is gone: {[tuple(r) for r in left]}")
+        check(len(shared) == 1, f"after the final shutdown of one of two producers the group stays: {[tuple(r) for r in shared]}")
+        check(len(local_ports) == 1 and {int(r.address.rsplit(":", 1)[1]) for r in lingering + shared} == set(local_ports),
+              f"all on the hub's one connection: local ports {local_ports}")
+        check(len({r.client_id for r in lingering + shared}) == 1, f"under one clientId: {sorted({r.client_id for r in lingering + shared})}")
+        check(staying.process.poll() is None, "the producer that stayed is still sending")
+
+
+def _rows(bench, group):
+    return bench.java.producer_connections(bench.server.namesrv, group, TOPIC)

@@ -178,7 +178,7 @@ enum rmqhub_shutdown_mode {
  * @return TIMEOUT when messages were unanswered at @p deadline_ns: the group was left all the same.
  */
 RMQHUB_API int rmqhub_producer_shutdown(rmqhub_producer_t *p, enum rmqhub_shutdown_mode mode, uint64_t deadline_ns);
-/** Frees the handle; a running producer is left with LINGER, without waiting. NULL is fine. */
+/** Frees the handle; a running producer leaves with LINGER, waiting at most 50 ms for the hub. NULL is fine. Not after rmqhub_detach, which frees it. */
 RMQHUB_API void rmqhub_producer_free(rmqhub_producer_t *p);
 
 /* ----------------------------------------------------------------- messages */

@@ -27,7 +27,7 @@
       "always may. Default: nobody else.") \
     X(allow_gids, GROUPS, "", 0, 64, "", RELOAD, \
       "Groups whose members may attach when it is their primary group: numbers or names, comma-separated, or *.") \
-    X(admin_uids, USERS, "", 0, 64, "", RELOAD, "Users that may act on the hub beside its own user and root.") \
+    X(admin_uids, USERS, "", 0, 64, "", LATER, "Users that may act on the hub beside its own user and root.") \
     X(max_clients, NUMBER, "", 1, 1024, "1024", RESTART, "Attached processes at a time.") \
     X(max_clients_per_uid, NUMBER, "", 1, 1024, "512", RESTART, "Attached processes of one user at a time.") \
     X(arena_max_bytes, NUMBER, "bytes", 1048576, 1073741824, "67108864", RESTART, \
@@ -45,7 +45,7 @@
 #define CLUSTER_KEYS(X) \
     X(namesrv_addr, ADDRESSES, "", 1, 16, "", RESTART, \
       "Nameservers, as host:port;host:port. Required. All are of one cluster; the hub uses one and fails over.") \
-    X(unit_name, NAME, "", 0, 64, "", RESTART, "Third part of the client id (4.9.3: unitName).") \
+    X(unit_name, NAME, "", 0, 63, "", LATER, "Unit of clients that name none.") \
     X(client_ip, IPV4, "", 0, 15, "", RESTART, \
       "First part of the client id. Default: chosen as the Java client does, the first address that is neither " \
       "127.0.* nor 192.168.*.") \

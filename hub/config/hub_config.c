@@ -475,10 +475,3 @@ bool hub_config_may_attach(const struct hub_config *config, uid_t uid, gid_t gid
         return false;
     return is_own_or_root(uid) || id_list_contains(&config->hub.allow_uids, uid) || id_list_contains(&config->hub.allow_gids, gid);
 }
-
-bool hub_config_may_administer(const struct hub_config *config, uid_t uid)
-{
-    if (uid == OVERFLOW_UID || uid == (uid_t)-1)
-        return false;
-    return is_own_or_root(uid) || id_list_contains(&config->hub.admin_uids, uid);
-}

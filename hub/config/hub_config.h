@@ -107,6 +107,3 @@ void hub_config_for_each(const struct hub_config *config, void (*visit)(void *ct
 
 /** May a process of this user and primary group attach? The overflow uid (65534) never may: it hides a real one. */
 bool hub_config_may_attach(const struct hub_config *config, uid_t uid, gid_t gid);
-
-/** May this user act on the hub (control socket)? */
-bool hub_config_may_administer(const struct hub_config *config, uid_t uid);

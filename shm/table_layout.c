@@ -101,19 +101,15 @@
     F(group, instance, 256, 4, 0) \
     F(group, uid, 260, 4, 0) \
     F(group, clients, 264, 4, 0) \
-    F(group, topics, 268, 4, 0) \
-    F(group, state, 272, 1, 0) \
-    F(group, reserved0, 273, 3, 0) \
-    F(group, in_flight, 276, 4, 0) \
-    F(group, linger_left_ms, 280, 8, 0) \
-    F(group, start_age_ms, 288, 8, 0) \
-    F(group, last_send_age_ms, 296, 8, 0) \
-    F(group, accepted, 304, 8, 0) \
-    F(group, stored, 312, 8, 0) \
-    F(group, not_stored, 320, 8, 0) \
-    F(group, unknown, 328, 8, 0) \
-    F(group, maybe_duplicated, 336, 8, 0) \
-    F(group, reserved1, 344, 64, 0)
+    F(group, state, 268, 1, 0) \
+    F(group, reserved0, 269, 3, 0) \
+    F(group, linger_left_ms, 272, 8, 0) \
+    F(group, start_age_ms, 280, 8, 0) \
+    F(group, accepted, 288, 8, 0) \
+    F(group, stored, 296, 8, 0) \
+    F(group, not_stored, 304, 8, 0) \
+    F(group, unknown, 312, 8, 0) \
+    F(group, reserved1, 320, 64, 0)
 
 #define CLIENT_FIELDS(F) \
     F(client, number, 0, 8, 0) \
@@ -175,15 +171,13 @@
     F(broker, connections, 272, 4, 0) \
     F(broker, pending, 276, 4, 0) \
     F(broker, oldest_pending_age_ms, 280, 8, 0) \
-    F(broker, requests, 288, 8, 0) \
-    F(broker, responses, 296, 8, 0) \
-    F(broker, timeouts, 304, 8, 0) \
-    F(broker, late_responses, 312, 8, 0) \
-    F(broker, rt_us, 320, 4, 0) \
-    F(broker, topics, 324, 4, 0) \
-    F(broker, heartbeat_age_ms, 328, 8, 0) \
-    F(broker, last_error, 336, 96, 1) \
-    F(broker, reserved1, 432, 64, 0)
+    F(broker, sends, 288, 8, 0) \
+    F(broker, stored, 296, 8, 0) \
+    F(broker, not_stored, 304, 8, 0) \
+    F(broker, unknown, 312, 8, 0) \
+    F(broker, heartbeat_age_ms, 320, 8, 0) \
+    F(broker, last_error, 328, 96, 1) \
+    F(broker, reserved1, 424, 64, 0)
 
 #define CONNECTION_FIELDS(F) \
     F(connection, instance, 0, 4, 0) \
@@ -201,12 +195,13 @@
     F(connection, frames_in, 296, 8, 0) \
     F(connection, frames_out, 304, 8, 0) \
     F(connection, send_queue_bytes, 312, 8, 0) \
-    F(connection, connects, 320, 4, 0) \
-    F(connection, connect_failures, 324, 4, 0) \
-    F(connection, next_try_ms, 328, 8, 0) \
-    F(connection, last_in_age_ms, 336, 8, 0) \
-    F(connection, last_error, 344, 128, 1) \
-    F(connection, reserved1, 472, 64, 0)
+    F(connection, connects, 320, 8, 0) \
+    F(connection, reconnects, 328, 8, 0) \
+    F(connection, connect_failures, 336, 8, 0) \
+    F(connection, next_try_ms, 344, 8, 0) \
+    F(connection, last_in_age_ms, 352, 8, 0) \
+    F(connection, last_error, 360, 128, 1) \
+    F(connection, reserved1, 488, 64, 0)
 
 #define HEARTBEAT_FIELDS(F) \
     F(heartbeat, instance, 0, 4, 0) \
@@ -230,13 +225,13 @@
     F(pending, state, 9, 1, 0) \
     F(pending, reserved0, 10, 2, 0) \
     F(pending, instance, 12, 4, 0) \
-    F(pending, client, 16, 8, 0) \
-    F(pending, age_ms, 24, 8, 0) \
-    F(pending, deadline_in_ms, 32, 8, 0) \
-    F(pending, broker_name, 40, 64, 1) \
-    F(pending, address, 104, 64, 1) \
-    F(pending, topic, 168, 64, 1) \
-    F(pending, reserved1, 232, 16, 0)
+    F(pending, age_ms, 16, 8, 0) \
+    F(pending, deadline_in_ms, 24, 8, 0) \
+    F(pending, broker_name, 32, 64, 1) \
+    F(pending, address, 96, 64, 1) \
+    F(pending, topic, 160, 64, 1) \
+    F(pending, group, 224, 64, 1) \
+    F(pending, reserved1, 288, 24, 0)
 
 #define TASK_FIELDS(F) \
     F(task, name, 0, 64, 1) \
@@ -248,9 +243,7 @@
     F(task, last_run_age_ms, 88, 8, 0) \
     F(task, next_in_ms, 96, 8, 0) \
     F(task, runs, 104, 8, 0) \
-    F(task, failures, 112, 8, 0) \
-    F(task, last_error, 120, 64, 1) \
-    F(task, reserved1, 184, 24, 0)
+    F(task, reserved1, 112, 32, 0)
 
 #define COUNTER_FIELDS(F) \
     F(counter, name, 0, 64, 1) \
@@ -262,9 +255,10 @@
     F(config, key, 0, 64, 1) \
     F(config, value, 64, 256, 1) \
     F(config, origin, 320, 128, 1) \
-    F(config, source, 448, 1, 0) \
-    F(config, reloadable, 449, 1, 0) \
-    F(config, reserved, 450, 62, 0)
+    F(config, unit, 448, 16, 1) \
+    F(config, source, 464, 1, 0) \
+    F(config, reloadable, 465, 1, 0) \
+    F(config, reserved, 466, 46, 0)
 
 #define PROBLEM_FIELDS(F) \
     F(problem, rule, 0, 16, 1) \
@@ -301,14 +295,14 @@ const struct table_field table_hub_fields[] = {HUB_FIELDS(LIST_FIELD){0, 0, 0}};
 FIELDS_OF(section_desc, SECTION_DESC_FIELDS, 16)
 FIELDS_OF(queue_data, QUEUE_DATA_FIELDS, 16)
 FIELDS_OF(instance, INSTANCE_FIELDS, 904)
-FIELDS_OF(group, GROUP_FIELDS, 408)
+FIELDS_OF(group, GROUP_FIELDS, 384)
 FIELDS_OF(client, CLIENT_FIELDS, 592)
 FIELDS_OF(route, ROUTE_FIELDS, 544)
-FIELDS_OF(broker, BROKER_FIELDS, 496)
-FIELDS_OF(connection, CONNECTION_FIELDS, 536)
+FIELDS_OF(broker, BROKER_FIELDS, 488)
+FIELDS_OF(connection, CONNECTION_FIELDS, 552)
 FIELDS_OF(heartbeat, HEARTBEAT_FIELDS, 376)
-FIELDS_OF(pending, PENDING_FIELDS, 248)
-FIELDS_OF(task, TASK_FIELDS, 208)
+FIELDS_OF(pending, PENDING_FIELDS, 312)
+FIELDS_OF(task, TASK_FIELDS, 144)
 FIELDS_OF(counter, COUNTER_FIELDS, 80)
 FIELDS_OF(config, CONFIG_FIELDS, 512)
 FIELDS_OF(problem, PROBLEM_FIELDS, 384)

@@ -56,13 +56,20 @@ enum table_service_state { TABLE_CREATE_JUST, TABLE_RUNNING, TABLE_SHUTDOWN_ALRE
 enum table_group_state { TABLE_GROUP_ACTIVE, TABLE_GROUP_LINGERING, TABLE_GROUP_UNREGISTERING };
 enum table_client_state { TABLE_CLIENT_ATTACHED, TABLE_CLIENT_DETACHED, TABLE_CLIENT_DRAINING, TABLE_CLIENT_QUARANTINED };
 enum table_route_state { TABLE_ROUTE_MISSING, TABLE_ROUTE_OK, TABLE_ROUTE_NO_WRITABLE_QUEUE };
-enum table_route_source { TABLE_ROUTE_FROM_NONE, TABLE_ROUTE_FROM_NAMESERVER, TABLE_ROUTE_FROM_CACHE };
-enum table_channel_state { TABLE_CHANNEL_IDLE, TABLE_CHANNEL_CONNECTING, TABLE_CHANNEL_UP, TABLE_CHANNEL_BACKOFF, TABLE_CHANNEL_CLOSED };
+enum table_route_source { TABLE_ROUTE_FROM_NONE, TABLE_ROUTE_FROM_NAMESERVER, TABLE_ROUTE_FROM_DEFAULT_TOPIC, TABLE_ROUTE_FROM_CACHE };
+enum table_channel_state {
+    TABLE_CHANNEL_IDLE,
+    TABLE_CHANNEL_RESOLVING,
+    TABLE_CHANNEL_CONNECTING,
+    TABLE_CHANNEL_CONNECTED,
+    TABLE_CHANNEL_BACKOFF,
+    TABLE_CHANNEL_CLOSED
+};
 enum table_channel_role { TABLE_ROLE_BROKER, TABLE_ROLE_NAMESERVER, TABLE_ROLE_BROKER_DATA };
 enum table_request_mode { TABLE_MODE_SYNC, TABLE_MODE_ASYNC, TABLE_MODE_ONEWAY, TABLE_MODE_INTERNAL };
-enum table_request_state { TABLE_REQUEST_QUEUED, TABLE_REQUEST_WRITING, TABLE_REQUEST_ON_WIRE };
+enum table_request_state { TABLE_REQUEST_WAITS_FOR_ROUTE, TABLE_REQUEST_WAITS_FOR_CHANNEL, TABLE_REQUEST_ON_WIRE };
 enum table_counter_kind { TABLE_KIND_COUNTER, TABLE_KIND_GAUGE };
-enum table_config_source { TABLE_CONFIG_DEFAULT, TABLE_CONFIG_FILE, TABLE_CONFIG_FLAG, TABLE_CONFIG_ENVIRONMENT };
+enum table_config_source { TABLE_CONFIG_DEFAULT, TABLE_CONFIG_FILE, TABLE_CONFIG_ENVIRONMENT, TABLE_CONFIG_COMMAND_LINE };
 enum table_severity { TABLE_SEVERITY_WARN, TABLE_SEVERITY_CRIT };
 
 struct table_section_desc {
@@ -145,14 +152,11 @@ struct table_group {
     uint32_t instance; /* index into TABLE_INSTANCES */
     uint32_t uid;
     uint32_t clients;
-    uint32_t topics;
     uint8_t state; /* enum table_group_state */
     uint8_t reserved0[3];
-    uint32_t in_flight;
     int64_t linger_left_ms; /* TABLE_NEVER: not lingering */
     int64_t start_age_ms;
-    int64_t last_send_age_ms;
-    uint64_t accepted, stored, not_stored, unknown, maybe_duplicated;
+    uint64_t accepted, stored, not_stored, unknown;
     uint8_t reserved1[64];
 };
 
@@ -216,9 +220,7 @@ struct table_broker {
     int64_t id; /* 0: master */
     uint32_t connections, pending;
     int64_t oldest_pending_age_ms;
-    uint64_t requests, responses, timeouts, late_responses;
-    uint32_t rt_us;
-    uint32_t topics;
+    uint64_t sends, stored, not_stored, unknown;
     int64_t heartbeat_age_ms;
     char last_error[96];
     uint8_t reserved1[64];
@@ -236,7 +238,7 @@ struct table_connection {
     int64_t state_age_ms;
     uint64_t bytes_in, bytes_out, frames_in, frames_out;
     uint64_t send_queue_bytes;
-    uint32_t connects, connect_failures;
+    uint64_t connects, reconnects, connect_failures;
     int64_t next_try_ms; /* until the next attempt; TABLE_NEVER: none planned */
     int64_t last_in_age_ms;
     char last_error[128];
@@ -265,13 +267,13 @@ struct table_pending {
     uint8_t mode, state; /* enum table_request_mode, table_request_state */
     uint8_t reserved0[2];
     uint32_t instance;
-    uint64_t client; /* table_client.number; 0: the hub's own request */
     int64_t age_ms;
     int64_t deadline_in_ms; /* may be negative: late */
     char broker_name[64];
     char address[64];
     char topic[64];
-    uint8_t reserved1[16];
+    char group[64];
+    uint8_t reserved1[24];
 };
 
 struct table_task {
@@ -282,9 +284,8 @@ struct table_task {
     int64_t period_ms;
     int64_t last_run_age_ms;
     int64_t next_in_ms;
-    uint64_t runs, failures;
-    char last_error[64];
-    uint8_t reserved1[24];
+    uint64_t runs;
+    uint8_t reserved1[32];
 };
 
 struct table_counter {
@@ -297,10 +298,11 @@ struct table_counter {
 struct table_config {
     char key[64]; /* section.key */
     char value[256];
-    char origin[128]; /* file:line, or the flag */
-    uint8_t source;   /* enum table_config_source */
+    char origin[128]; /* file:line, or empty */
+    char unit[16];
+    uint8_t source; /* enum table_config_source */
     uint8_t reloadable;
-    uint8_t reserved[62];
+    uint8_t reserved[46];
 };
 
 struct table_problem {

@@ -25,13 +25,13 @@
     X(allow_uids, USERS, "", 0, 64, "", RELOAD, \
       "Users that may attach: numbers or names, comma-separated, or * for every user. The hub's own user and root " \
       "always may. Default: nobody else.") \
-    X(allow_gids, GROUPS, "", 0, 64, "", RELOAD, \
-      "Groups whose members may attach when it is their primary group: numbers or names, comma-separated, or *.") \
+    X(allow_gids, GROUPS, "", 0, 64, "", RELOAD, "Groups whose members may attach: numbers or names, comma-separated, or *.") \
+    X(arena_max_bytes, TEXT, "bytes", 0, 32, "", LATER, "Largest segment that one client may bring.") \
     X(admin_uids, USERS, "", 0, 64, "", LATER, "Users that may act on the hub beside its own user and root.") \
     X(max_clients, NUMBER, "", 1, 1024, "1024", RESTART, "Attached processes at a time.") \
     X(max_clients_per_uid, NUMBER, "", 1, 1024, "512", RESTART, "Attached processes of one user at a time.") \
-    X(arena_max_bytes, NUMBER, "bytes", 1048576, 1073741824, "67108864", RESTART, \
-      "Largest shared-memory segment that one client may bring.") \
+    X(max_bytes_per_uid, NUMBER, "bytes", 1048576, 17179869184, "1073741824", RESTART, \
+      "Shared memory that all attached processes of one user may have together.") \
     X(linger_ms, NUMBER, "ms", 0, 300000, "60000", RELOAD, \
       "How long a producer group stays registered after its last client left, so that a restarted process finds " \
       "it; 0 unregisters at once.") \

@@ -464,14 +464,15 @@ void hub_config_for_each(const struct hub_config *config, void (*visit)(void *ct
     }
 }
 
-static bool is_own_or_root(uid_t uid)
-{
-    return uid == 0 || uid == geteuid();
-}
-
-bool hub_config_may_attach(const struct hub_config *config, uid_t uid, gid_t gid)
+bool hub_config_may_attach(const struct hub_config *config, uid_t uid, const gid_t *gids, size_t count)
 {
     if (uid == OVERFLOW_UID || uid == (uid_t)-1)
         return false;
-    return is_own_or_root(uid) || id_list_contains(&config->hub.allow_uids, uid) || id_list_contains(&config->hub.allow_gids, gid);
+    if (uid == 0 || uid == geteuid() || id_list_contains(&config->hub.allow_uids, uid))
+        return true;
+    for (size_t i = 0; i < count; i++) {
+        if (id_list_contains(&config->hub.allow_gids, gids[i]))
+            return true;
+    }
+    return false;
 }

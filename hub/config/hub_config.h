@@ -105,5 +105,5 @@ struct config_entry {
 /** Visits every honoured key, [hub] first, then the clusters in order. */
 void hub_config_for_each(const struct hub_config *config, void (*visit)(void *ctx, const struct config_entry *entry), void *ctx);
 
-/** May a process of this user and primary group attach? The overflow uid (65534) never may: it hides a real one. */
-bool hub_config_may_attach(const struct hub_config *config, uid_t uid, gid_t gid);
+/** May a process of this user, in these groups, attach? The overflow uid (65534) never may: it hides a real one. */
+bool hub_config_may_attach(const struct hub_config *config, uid_t uid, const gid_t *gids, size_t count);

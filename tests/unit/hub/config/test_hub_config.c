@@ -283,12 +283,14 @@ static void attach_is_denied_unless_allowed(void **state)
     (void)state;
     struct hub_config *c =
         load_ok("[hub]\nallow_uids = 1234\nallow_gids = 77\n[cluster a]\nnamesrv_addr = a:1\n", (struct config_arguments){0});
-    assert_true(hub_config_may_attach(c, geteuid(), 5));
-    assert_true(hub_config_may_attach(c, 0, 5));
-    assert_true(hub_config_may_attach(c, 1234, 5));
-    assert_true(hub_config_may_attach(c, 4321, 77));
-    assert_false(hub_config_may_attach(c, 4321, 5));
-    assert_false(hub_config_may_attach(c, 65534, 77));
+    const gid_t member[] = {5, 77}, other[] = {5, 6};
+    assert_true(hub_config_may_attach(c, geteuid(), NULL, 0));
+    assert_true(hub_config_may_attach(c, 0, other, 2));
+    assert_true(hub_config_may_attach(c, 1234, other, 2));
+    assert_true(hub_config_may_attach(c, 4321, member, 2));
+    assert_false(hub_config_may_attach(c, 4321, other, 2));
+    assert_false(hub_config_may_attach(c, 4321, NULL, 0));
+    assert_false(hub_config_may_attach(c, 65534, member, 2));
     hub_config_free(c);
 }
 

@@ -1,0 +1,397 @@
+/*
+ * The parts of a hub are started by one table, from the directories to the attach
+ * socket, and stopped in the reverse order; each step is a short function that
+ * knows its neighbours below and nothing above. After the start there is one
+ * thread that matters, in one loop, and no fork.
+ *
+ * The end: SIGTERM stops the intake, lets what is in flight finish within
+ * drain_timeout_ms, unregisters every group from its brokers, and returns. A
+ * second SIGTERM returns at once, which is what a crash would have been: clients
+ * keep their messages and the next hub takes them over.
+ */
+#include "hub/hub.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/signalfd.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "hub/instance/mq_client_instance.h"
+#include "hub/instance/mq_client_manager.h"
+#include "hub/ipc/ipc_server.h"
+#include "hub/loop/event_loop.h"
+#include "hub/store/directory.h"
+#include "hub/store/store.h"
+#include "shm/base/clock.h"
+#include "shm/base/log.h"
+#include "shm/base/text.h"
+#include "shm/runtime_dir.h"
+
+#define WHO "hub"
+#define STOP_CHECK_INTERVAL_NS (20 * NS_PER_MS)
+#define UNREGISTER_TIME_NS (3500 * NS_PER_MS) /* the API timeout and a little */
+
+enum hub_phase { HUB_RUNNING, HUB_DRAINING, HUB_UNREGISTERING, HUB_STOPPED };
+
+struct hub {
+    struct hub_config *config;
+    const struct config_arguments *arguments;
+    struct client_config clients[CONFIG_CLUSTERS_MAX]; /* what the layers below get of each cluster */
+    int runtime_dirfd, runtime_lock, state_dirfd, state_lock, signal_fd;
+    struct store *store;
+    struct event_loop *loop;
+    struct loop_io signals;
+    struct loop_timer stop_timer;
+    struct mq_client_manager *instances;
+    struct ipc_server *attach;
+    enum hub_phase phase;
+    uint64_t phase_deadline_ns;
+    char problem[CONFIG_TEXT_CAP + 256]; /* why a start step failed, when errno does not say it */
+};
+
+/* ---- configuration ---- */
+
+static void log_entry(void *ctx, const struct config_entry *entry)
+{
+    unsigned *defaults = ctx;
+    if (strcmp(entry->source, "default") == 0)
+        (*defaults)++;
+    else
+        LOG_INFO("config", "[%s] %s = %s (%s)", entry->section, entry->key, entry->value, entry->source);
+}
+
+static void log_config(const struct hub_config *config)
+{
+    unsigned defaults = 0;
+    hub_config_for_each(config, log_entry, &defaults);
+    LOG_INFO("config", "%u other settings have their defaults", defaults);
+}
+
+static void apply_log_settings(const struct hub_config *config)
+{
+    log_configure(config->hub.log_level, config->hub.log_format);
+}
+
+static void client_config_fill(struct client_config *out, const struct hub_config *config, const struct cluster_section *keys)
+{
+    client_config_init(out);
+    text_copy(out->client_ip, sizeof(out->client_ip), keys->client_ip.text, strlen(keys->client_ip.text));
+    out->poll_name_server_interval_ms = (uint32_t)keys->poll_name_server_interval_ms;
+    out->heartbeat_broker_interval_ms = (uint32_t)keys->heartbeat_broker_interval_ms;
+    out->connect_timeout_ms = (uint32_t)keys->connect_timeout_ms;
+    out->client_channel_max_idle_time_ms = (uint32_t)keys->client_channel_max_idle_time_ms;
+    out->socket_snd_buf_bytes = (uint32_t)keys->socket_snd_buf_bytes;
+    out->socket_rcv_buf_bytes = (uint32_t)keys->socket_rcv_buf_bytes;
+    out->linger_ms = (uint32_t)config->hub.linger_ms;
+    out->idle_expiry_topic_ms = (uint32_t)config->hub.idle_expiry_topic_ms;
+}
+
+static void fill_client_configs(struct hub *hub)
+{
+    for (unsigned i = 0; i < hub->config->cluster_count; i++)
+        client_config_fill(&hub->clients[i], hub->config, &hub->config->clusters[i].keys);
+}
+
+static void log_problem(void *ctx, const char *text)
+{
+    (void)ctx;
+    LOG_ERROR("config", "%s", text);
+}
+
+static void log_change(void *ctx, const char *text)
+{
+    (void)ctx;
+    LOG_INFO("config", "%s", text);
+}
+
+static void reload(struct hub *hub)
+{
+    struct hub_config *fresh = NULL;
+    if (hub_config_load(&fresh, hub->arguments, log_problem, NULL) < 0) {
+        LOG_ERROR("config", "reload refused; the settings stay as they were");
+        return;
+    }
+    unsigned applied = hub_config_apply(hub->config, fresh, log_change, NULL);
+    hub_config_free(fresh);
+    apply_log_settings(hub->config);
+    fill_client_configs(hub);
+    for (unsigned i = 0; i < mq_client_manager_count(hub->instances); i++)
+        mq_client_manager_at(hub->instances, i)->config.linger_ms = (uint32_t)hub->config->hub.linger_ms;
+    LOG_INFO("config", "reloaded, %u setting%s applied", applied, applied == 1 ? "" : "s");
+}
+
+/* ---- what the layers below ask of the hub ---- */
+
+static int cluster_of(void *ctx, const char *name, const char **cluster_name, const char **namesrv_addr,
+                      const struct client_config **config)
+{
+    const struct hub *hub = ctx;
+    for (unsigned i = 0; i < hub->config->cluster_count; i++) {
+        const struct cluster_config *cluster = &hub->config->clusters[i];
+        if (name && *name && strcmp(name, cluster->name) != 0)
+            continue;
+        *cluster_name = cluster->name;
+        *namesrv_addr = cluster->keys.namesrv_addr.text;
+        *config = &hub->clients[i];
+        return 0;
+    }
+    return -ENOENT;
+}
+
+static int default_instance_name(void *ctx, const char *key_text, char *out, size_t cap)
+{
+    struct hub *hub = ctx;
+    return store_instance_name(hub->store, key_text, out, cap);
+}
+
+static int load_route(void *ctx, const char *cluster, const char *topic, void **body, size_t *len, int64_t *saved_ms)
+{
+    struct hub *hub = ctx;
+    return store_route_load(hub->store, cluster, topic, body, len, saved_ms);
+}
+
+static void save_route(void *ctx, const char *cluster, const char *topic, const void *body, size_t len)
+{
+    struct hub *hub = ctx;
+    store_route_save(hub->store, cluster, topic, body, len);
+}
+
+static bool may_attach(void *ctx, uid_t uid, const gid_t *gids, size_t count)
+{
+    const struct hub *hub = ctx;
+    return hub_config_may_attach(hub->config, uid, gids, count);
+}
+
+/* ---- telling systemd ---- */
+
+/* A datagram to $NOTIFY_SOCKET, when systemd (or a test) asked for one. */
+static void notify(const char *state)
+{
+    const char *path = getenv("NOTIFY_SOCKET");
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    size_t len = path ? strlen(path) : 0;
+    if (len < 2 || len >= sizeof(address.sun_path) || (path[0] != '/' && path[0] != '@'))
+        return;
+    memcpy(address.sun_path, path, len);
+    if (path[0] == '@')
+        address.sun_path[0] = '\0';
+    int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    if (fd < 0)
+        return;
+    socklen_t address_len = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + len);
+    if (sendto(fd, state, strlen(state), MSG_NOSIGNAL, (const struct sockaddr *)&address, address_len) < 0)
+        LOG_WARN(WHO, "NOTIFY_SOCKET %s: %s", path, strerror(errno));
+    close(fd);
+}
+
+/* ---- stopping ---- */
+
+static void phase_enter(struct hub *hub, enum hub_phase phase, uint64_t time_ns)
+{
+    static const char *const texts[] = {"running", "stopping: no new messages, finishing what is in flight",
+                                        "stopping: unregistering from the brokers", "stopped"};
+    LOG_INFO(WHO, "%s", texts[phase]);
+    hub->phase = phase;
+    hub->phase_deadline_ns = event_loop_now_ns(hub->loop) + time_ns;
+    if (phase != HUB_STOPPED)
+        loop_timer_schedule(&hub->stop_timer, event_loop_now_ns(hub->loop));
+}
+
+static void on_stop_timer(void *ctx)
+{
+    struct hub *hub = ctx;
+    bool late = event_loop_now_ns(hub->loop) >= hub->phase_deadline_ns;
+    if (hub->phase == HUB_DRAINING && (late || ipc_server_is_drained(hub->attach))) {
+        mq_client_manager_drain(hub->instances);
+        phase_enter(hub, HUB_UNREGISTERING, UNREGISTER_TIME_NS);
+    } else if (hub->phase == HUB_UNREGISTERING && (late || mq_client_manager_is_drained(hub->instances))) {
+        phase_enter(hub, HUB_STOPPED, 0);
+    } else {
+        loop_timer_schedule(&hub->stop_timer, event_loop_now_ns(hub->loop) + STOP_CHECK_INTERVAL_NS);
+    }
+}
+
+static void stop_asked(struct hub *hub, unsigned signal_number)
+{
+    LOG_INFO(WHO, "signal %u (%s)", signal_number, strsignal((int)signal_number));
+    if (hub->phase != HUB_RUNNING) {
+        phase_enter(hub, HUB_STOPPED, 0);
+        return;
+    }
+    notify("STOPPING=1");
+    ipc_server_drain(hub->attach);
+    phase_enter(hub, HUB_DRAINING, (uint64_t)hub->config->hub.drain_timeout_ms * NS_PER_MS);
+}
+
+static void on_signal(void *ctx, unsigned events)
+{
+    struct hub *hub = ctx;
+    struct signalfd_siginfo info;
+    (void)events;
+    while (read(hub->signal_fd, &info, sizeof(info)) == sizeof(info)) {
+        if (info.ssi_signo == SIGHUP)
+            reload(hub);
+        else
+            stop_asked(hub, info.ssi_signo);
+    }
+}
+
+/* ---- starting, in order ---- */
+
+static int start_process(struct hub *hub)
+{
+    struct rlimit files;
+    (void)hub;
+    signal(SIGPIPE, SIG_IGN);
+    if (getrlimit(RLIMIT_NOFILE, &files) == 0 && files.rlim_cur < files.rlim_max) {
+        files.rlim_cur = files.rlim_max;
+        setrlimit(RLIMIT_NOFILE, &files);
+    }
+    return 0;
+}
+
+static int start_directories(struct hub *hub)
+{
+    const char *runtime_dir = hub->config->hub.runtime_dir.text, *state_dir = hub->config->hub.state_dir.text;
+    char *problem = hub->problem;
+    int r = directory_open(&hub->runtime_dirfd, runtime_dir, RUNTIME_DIR_MODE, 0755, problem, sizeof(hub->problem));
+    if (r == 0)
+        r = directory_lock(&hub->runtime_lock, hub->runtime_dirfd, runtime_dir, problem, sizeof(hub->problem));
+    if (r == 0)
+        r = directory_open(&hub->state_dirfd, state_dir, STATE_DIR_MODE, STATE_DIR_MODE, problem, sizeof(hub->problem));
+    if (r == 0)
+        r = directory_lock(&hub->state_lock, hub->state_dirfd, state_dir, problem, sizeof(hub->problem));
+    return r;
+}
+
+/* Forks for a moment, so it comes before every thread. */
+static int start_store(struct hub *hub)
+{
+    return store_open(&hub->store, hub->state_dirfd);
+}
+
+static int start_loop(struct hub *hub)
+{
+    return event_loop_new(&hub->loop);
+}
+
+static int start_signals(struct hub *hub)
+{
+    sigset_t set;
+    sigemptyset(&set);
+    sigaddset(&set, SIGTERM);
+    sigaddset(&set, SIGINT);
+    sigaddset(&set, SIGHUP);
+    if (sigprocmask(SIG_BLOCK, &set, NULL) < 0)
+        return -errno;
+    hub->signal_fd = signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC);
+    if (hub->signal_fd < 0)
+        return -errno;
+    int r = loop_io_init(&hub->signals, hub->loop, hub->signal_fd, LOOP_READ, on_signal, hub);
+    if (r == 0)
+        r = loop_io_start(&hub->signals);
+    return r == 0 ? loop_timer_init(&hub->stop_timer, hub->loop, on_stop_timer, hub) : r;
+}
+
+static int start_instances(struct hub *hub)
+{
+    const struct mq_client_manager_ops ops = {
+        .cluster_of = cluster_of,
+        .default_instance_name = default_instance_name,
+        .route_store = {load_route, save_route, hub},
+        .ctx = hub,
+    };
+    fill_client_configs(hub);
+    return mq_client_manager_new(&hub->instances, hub->loop, &ops);
+}
+
+/* Last, so that whoever comes in finds everything there. */
+static int start_attach(struct hub *hub)
+{
+    const struct ipc_config config = {
+        .runtime_dir = hub->config->hub.runtime_dir.text,
+        .epoch = mono_now_ns(), /* grows with each hub since the machine booted, and no client is older than that */
+        .max_clients = (uint32_t)hub->config->hub.max_clients,
+        .max_clients_per_uid = (uint32_t)hub->config->hub.max_clients_per_uid,
+        .max_bytes_per_uid = (uint64_t)hub->config->hub.max_bytes_per_uid,
+        .is_allowed = may_attach,
+        .ctx = hub,
+    };
+    return ipc_server_new(&hub->attach, &config, hub->loop, hub->instances);
+}
+
+static int start_all(struct hub *hub)
+{
+    static const struct {
+        const char *name;
+        int (*start)(struct hub *hub);
+    } steps[] = {
+        {"process", start_process}, {"directories", start_directories},    {"store", start_store},          {"loop", start_loop},
+        {"signals", start_signals}, {"client instances", start_instances}, {"attach socket", start_attach},
+    };
+    for (size_t i = 0; i < sizeof(steps) / sizeof(steps[0]); i++) {
+        int r = steps[i].start(hub);
+        if (r < 0) {
+            if (hub->problem[0])
+                LOG_ERROR(WHO, "not started: %s", hub->problem);
+            else
+                LOG_ERROR(WHO, "not started: %s: %s", steps[i].name, strerror(-r));
+            return r;
+        }
+    }
+    return 0;
+}
+
+static void close_descriptor(int fd)
+{
+    if (fd >= 0)
+        close(fd);
+}
+
+static void stop_all(struct hub *hub)
+{
+    ipc_server_free(hub->attach);
+    mq_client_manager_free(hub->instances);
+    loop_timer_deinit(&hub->stop_timer);
+    loop_io_deinit(&hub->signals);
+    close_descriptor(hub->signal_fd);
+    event_loop_free(hub->loop);
+    store_close(hub->store);
+    close_descriptor(hub->state_lock);
+    close_descriptor(hub->state_dirfd);
+    close_descriptor(hub->runtime_lock);
+    close_descriptor(hub->runtime_dirfd);
+    hub_config_free(hub->config);
+}
+
+enum hub_exit hub_run(struct hub_config *config, const struct config_arguments *arguments)
+{
+    struct hub hub = {.config = config,
+                      .arguments = arguments,
+                      .runtime_dirfd = -1,
+                      .runtime_lock = -1,
+                      .state_dirfd = -1,
+                      .state_lock = -1,
+                      .signal_fd = -1};
+    apply_log_settings(config);
+    LOG_INFO(WHO, "rmqhubd " RMQHUB_VERSION ", pid %ld, on %s", (long)getpid(), config->hub.runtime_dir.text);
+    log_config(config);
+    int r = start_all(&hub);
+    if (r == 0) {
+        LOG_INFO(WHO, "ready");
+        notify("READY=1");
+    }
+    while (r == 0 && hub.phase != HUB_STOPPED)
+        r = event_loop_round(hub.loop, true);
+    if (r < 0 && hub.phase != HUB_STOPPED)
+        LOG_ERROR(WHO, "ends: %s", strerror(-r));
+    stop_all(&hub);
+    return r < 0 ? HUB_EXIT_FAILED : HUB_EXIT_OK;
+}

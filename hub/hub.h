@@ -1,0 +1,15 @@
+/*
+ * One hub: its parts in the order in which they start, its loop, and its end.
+ */
+#pragma once
+
+#include "hub/config/hub_config.h"
+
+/** Exit codes of rmqhubd. */
+enum hub_exit { HUB_EXIT_OK = 0, HUB_EXIT_FAILED = 1, HUB_EXIT_USAGE = 2 };
+
+/**
+ * Runs a hub until SIGTERM or SIGINT. Takes over @p config. @p arguments must stay valid: a reload reads the file
+ * again under the same command line. Says on the log why it could not start.
+ */
+enum hub_exit hub_run(struct hub_config *config, const struct config_arguments *arguments);

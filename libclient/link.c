@@ -171,6 +171,8 @@ static void try_connect(struct rmqhub *hub, uint64_t now_ns)
         r = -errno;
     if (r == 0)
         r = send_attach(hub, fd);
+    if (r == -EPIPE || r == -ECONNRESET)
+        r = 0; /* hung up already, but with its reason in our socket */
     if (r < 0) {
         link->final_error = r == -ENOENT || r == -ECONNREFUSED ? RMQHUB_ERR_HUB_NOT_RUNNING
                             : r == -EACCES || r == -EPERM      ? RMQHUB_ERR_PERMISSION
@@ -314,6 +316,8 @@ static void receive_reply(struct rmqhub *hub, uint64_t now_ns)
     struct iovec iov = {&reply, sizeof(reply)};
     struct msghdr message = {.msg_iov = &iov, .msg_iovlen = 1, .msg_control = control.bytes, .msg_controllen = sizeof(control.bytes)};
     ssize_t n = recvmsg(hub->link.fd, &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+    if (n < 0 && errno == ECONNRESET) /* reported once; what the hub said before stands behind it */
+        n = recvmsg(hub->link.fd, &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
     if (n < 0 && (errno == EAGAIN || errno == EINTR))
         return;
     int fds[4];

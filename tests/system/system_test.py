@@ -8,6 +8,7 @@ import pathlib
 import shutil
 import signal
 import socket
+import subprocess
 import sys
 import tempfile
 import unittest
@@ -21,6 +22,8 @@ from processes import run, spawn, stop, tail, wait_until
 from servers import DevBroker
 
 BIN = pathlib.Path(os.environ.get("RMQHUB_BIN_DIR") or HERE.parents[1] / "build/dev/bin").resolve()
+
+OTHER_UID = 54321  # nobody on any machine
 
 # Names as in rmqhub's documented exit codes.
 OK, FAILED, USAGE, NO_HUB, NOT_FOUND, PERMISSION, VERSION, TIMEOUT = range(8)
@@ -49,6 +52,14 @@ class SystemTest(unittest.TestCase):
     def rmqhub(self, *args, timeout_s=30):
         """Runs a verb of rmqhub to its end against this test's hub."""
         return run([BIN / "rmqhub", *args, "--runtime-dir", self.runtime_dir], timeout_s)
+
+    def run_as_other(self, program, *args, **options):
+        """Runs a program to its end as a user who is neither root nor, when root runs the tests, the owner of anything here."""
+        if os.geteuid() == 0:
+            options.update(user=OTHER_UID, group=OTHER_UID, extra_groups=[])
+        self.dir.chmod(0o755)
+        copy = shutil.copy(BIN / program, self.dir / program)  # where that user may reach it
+        return subprocess.run([copy, *args], capture_output=True, text=True, timeout=20, check=False, **options)
 
     def start_broker(self):
         broker = DevBroker(BIN, self.dir / "devbroker.log").start()

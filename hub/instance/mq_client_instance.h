@@ -15,6 +15,7 @@
 #include "hub/schedule/scheduled_tasks.h"
 
 struct mq_client_manager;
+struct resolver;
 struct registration;
 
 enum service_state { SERVICE_CREATE_JUST, SERVICE_RUNNING, SERVICE_SHUTDOWN_ALREADY, SERVICE_START_FAILED };
@@ -40,10 +41,11 @@ struct mq_client_instance {
     struct producer *inner_producer;
     struct topic_entry *create_topic_entry; /* the create-topic key, polled from the start */
     struct list_link registrations; /* struct registration: what each broker connection knows of us */
-    struct loop_timer linger_timer;
     uint32_t holds;
-    bool draining;
+    bool draining;                 /* unregisters everything; of no use any more, or the hub stops */
     uint64_t unsupported_requests, requests_from_brokers;
+    void (*changed)(void *ctx);
+    void *changed_ctx;
 };
 
 /** Keeps the instance from being shut down as unused between get_or_create() and the first producer. */
@@ -56,5 +58,29 @@ void mq_client_instance_release(struct mq_client_instance *instance);
  */
 struct topic_entry *topic_entry_acquire(struct mq_client_instance *instance, struct span topic, const char **reason);
 void topic_entry_release(struct topic_entry *entry);
+
+/**
+ * Joins or adds a group. A new one is announced at once. 0 | -EINVAL | -EPERM another uid's | -EDQUOT | -ENOMEM.
+ */
+int mq_client_instance_register_producer(struct mq_client_instance *instance, struct span group, uid_t uid,
+                                         struct producer **out, const char **reason);
+/** The last user starts the linger, or unregisters at once when @p final or without a linger. */
+void mq_client_instance_unregister_producer(struct producer *producer, bool final);
+
+/** For mq_client_manager. @p instance has its names and config filled in; on failure it is START_FAILED. 0 | -EINVAL | -ENOMEM. */
+int mq_client_instance_start(struct mq_client_instance *instance, struct resolver *resolver, const struct route_store *store,
+                             const char *store_name);
+struct mq_client_instance *mq_client_instance_free(struct mq_client_instance *instance);
+/** Unregisters everything on every connection. */
+void mq_client_instance_drain(struct mq_client_instance *instance);
+bool mq_client_instance_is_drained(const struct mq_client_instance *instance);
+/** Takes a drain back, if it was only for lack of use. */
+void mq_client_instance_revive(struct mq_client_instance *instance);
+/** Nobody uses it: no group but the inner one, no topic, no hold. */
+bool mq_client_instance_is_unused(const struct mq_client_instance *instance);
+/** Groups that no connection knows any more leave the table. For registration.c. */
+void mq_client_instance_forget_producers(struct mq_client_instance *instance);
+/** Something visible changed. */
+void mq_client_instance_changed(struct mq_client_instance *instance);
 
 const char *service_state_name(enum service_state state);

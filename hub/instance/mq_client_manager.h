@@ -46,7 +46,7 @@ struct mq_client_manager *mq_client_manager_free(struct mq_client_manager *manag
 
 /**
  * Finds or starts the instance of @p key. Nothing is contacted: an instance starts with everything down.
- * 0 | -ENOENT no such cluster | -EINVAL a bad nameserver list or name | -EDQUOT too many instances | -ENOMEM.
+ * 0 | -ENOENT no such cluster | -EINVAL a bad nameserver list or name | -EDQUOT too many instances | -ESHUTDOWN stopping | -ENOMEM.
  * On refusal *reason (if not NULL) is a static text or one valid until the next call.
  */
 int mq_client_manager_get_or_create(struct mq_client_manager *manager, const struct instance_key *key,

@@ -27,8 +27,8 @@ struct producer {
     char group[GROUP_NAME_MAX + 1];
     uint16_t group_len;
     uint16_t index;                /* position in the table, stable: bit in the registrations */
-    uint16_t header_entry_len;
-    uint8_t header_entry[GROUP_NAME_MAX + 8]; /* the group as binary ext field "a" */
+    uint16_t header_len;
+    uint8_t header[GROUP_NAME_MAX + 7]; /* ext field a of a send, ready in the binary encoding */
     enum producer_state state;
     bool inner;                    /* CLIENT_INNER_PRODUCER */
     uid_t uid;                     /* who registered it */

@@ -37,7 +37,6 @@ struct registration {
     bool retiring;                 /* unregister everything, then close */
     uint8_t failures;              /* heartbeats without an answer in a row */
     uint64_t announced[PRODUCER_GROUPS_MAX / 64]; /* groups this connection may know */
-    uint64_t sent_groups[PRODUCER_GROUPS_MAX / 64]; /* groups in the heartbeat on its way */
     uint64_t heartbeats, unregisters;
     struct loop_timer retry_timer;
 };
@@ -48,6 +47,8 @@ int registration_attach(struct mq_client_instance *instance, struct broker *brok
 void registration_connected(struct registration *registration);
 /** The connection is gone, and with it everything the broker knew. */
 void registration_lost(struct registration *registration);
+/** No broker has this master any more: unregisters everything there, then closes and frees itself. */
+void registration_retire(struct registration *registration);
 /** A heartbeat is due (period, new group). */
 void registration_heartbeat(struct registration *registration);
 /** Goes on with whatever is due next. */

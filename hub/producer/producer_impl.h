@@ -55,9 +55,11 @@ struct send_outcome {
 /** One message on its way; embedded in the caller's record. Zero it once, then fill it for each send. */
 struct send_request {
     struct response_future future; /* private */
-    const struct message_queue *queue; /* private; valid only while the route stands */
     struct broker *broker;         /* private */
+    const char *cancel_reason;     /* private */
     uint64_t connect_from_ns;      /* private; 0: never waited for a connection */
+    int32_t chosen_queue_id;       /* private */
+    bool parked;                   /* private: waits for a route */
     struct producer *producer;
     struct topic_entry *topic;
     const char *properties;        /* name\1value\2..., in the client's memory: copied once, the copy is checked */
@@ -78,7 +80,7 @@ struct send_request {
  */
 int producer_acquire(struct mq_client_instance *instance, struct span group, uid_t uid, struct producer **out,
                      const char **reason);
-/** Leaves it. The last one starts the linger; with @p final (or linger off) it is unregistered at once. */
+/** Leaves it, once all of the caller's requests have completed. The last one starts the linger; with @p final (or linger off) it is unregistered at once. */
 void producer_release(struct producer *producer, bool final);
 
 /**

@@ -280,7 +280,7 @@ static void requeue_unwritten(struct channel *ch, struct list_link *list)
     struct list_link *at = ch->waiting.next;
     LIST_FOR_EACH_SAFE(it, next, list) {
         struct response_future *f = LIST_ENTRY(it, struct response_future, link);
-        if (f->stream_start < ch->stream_sent)
+        if (f->bound || f->stream_start < ch->stream_sent)
             continue;
         if (f->state == FUTURE_PENDING) {
             response_table_remove(&ch->client->responses, f);
@@ -308,6 +308,19 @@ static void finish_all(struct channel *ch, struct list_link *list, enum future_e
         remoting_client_finish(ch->client, LIST_ENTRY(it, struct response_future, link), end, error);
 }
 
+static void take_bound(struct channel *ch, struct list_link *to)
+{
+    LIST_FOR_EACH_SAFE(it, next, &ch->waiting) {
+        struct response_future *f = LIST_ENTRY(it, struct response_future, link);
+        if (!f->bound)
+            continue;
+        f->state = FUTURE_PARKED;
+        list_unlink(it);
+        list_append(to, it);
+        ch->waiting_count--;
+    }
+}
+
 /* Takes the connection's futures off it. Those that were written come back in @p lost, for the caller to fail. */
 static void end_connection(struct channel *ch, struct list_link *lost)
 {
@@ -315,6 +328,7 @@ static void end_connection(struct channel *ch, struct list_link *lost)
     requeue_unwritten(ch, &ch->oneways);
     move_all(&ch->pending, lost);
     move_all(&ch->oneways, lost);
+    take_bound(ch, lost);
     close_socket(ch);
 }
 

@@ -46,6 +46,14 @@ static void free_channels(struct list_link *list)
         channel_free(LIST_ENTRY(it, struct channel, link));
 }
 
+void remoting_client_close_all(struct remoting_client *client)
+{
+    if (!client->loop)
+        return;
+    LIST_FOR_EACH_SAFE(it, next, &client->channels)
+        channel_close(LIST_ENTRY(it, struct channel, link));
+}
+
 void remoting_client_deinit(struct remoting_client *client)
 {
     if (!client->loop)
@@ -94,10 +102,28 @@ void remoting_client_drop(struct remoting_client *client, struct channel *channe
 
 /* ---- futures ---- */
 
+void remoting_client_unpark(struct response_future *future)
+{
+    list_unlink(&future->link);
+    deadline_disarm(&future->deadline);
+    future->state = FUTURE_FREE;
+}
+
+static void end_future(struct response_future *future, const struct future_result *result)
+{
+    remoting_client_unpark(future);
+    future->ops->done(future, result);
+}
+
 void remoting_client_submit(struct remoting_client *client, struct channel *channel, struct response_future *future,
                             uint64_t deadline_ns)
 {
     future->channel = channel;
+    if (channel->state == CHANNEL_CLOSED) {
+        struct future_result result = {.end = FUTURE_CANCELLED, .error = -ECANCELED};
+        end_future(future, &result);
+        return;
+    }
     if (channel->state == CHANNEL_CONNECTED && list_is_empty(&channel->waiting)) {
         int r = future->ops->write(future, channel);
         if (r == 0)
@@ -121,13 +147,6 @@ void remoting_client_park(struct remoting_client *client, struct response_future
     deadline_wheel_arm(&client->deadlines, &future->deadline, deadline_ns);
 }
 
-void remoting_client_unpark(struct response_future *future)
-{
-    list_unlink(&future->link);
-    deadline_disarm(&future->deadline);
-    future->state = FUTURE_FREE;
-}
-
 /* Takes a future out of the stream. Returns whether a byte of it may have reached a socket. */
 static bool leave_stream(struct remoting_client *client, struct response_future *future)
 {
@@ -141,12 +160,6 @@ static bool leave_stream(struct remoting_client *client, struct response_future 
     if (!written && ch->state == CHANNEL_CONNECTED)
         channel_retract(ch, future);
     return written;
-}
-
-static void end_future(struct response_future *future, const struct future_result *result)
-{
-    remoting_client_unpark(future);
-    future->ops->done(future, result);
 }
 
 void remoting_client_finish(struct remoting_client *client, struct response_future *future, enum future_end end, int error)
@@ -257,7 +270,7 @@ static void describe(char *out, size_t cap, const struct response_future *future
 static void invocation_done(struct response_future *future, const struct future_result *result)
 {
     struct invocation *call = LIST_ENTRY(future, struct invocation, future);
-    char reason[384] = "";
+    char reason[512] = "";
     struct invoke_result r = {.error = result->end == FUTURE_REPLIED ? 0 : result->error,
                               .reason = reason,
                               .maybe_written = result->maybe_written,
@@ -275,7 +288,7 @@ static void invocation_done(struct response_future *future, const struct future_
     free(call);
 }
 
-static const struct future_ops invocation_ops = {invocation_write, invocation_done, "call"};
+static const struct future_ops invocation_ops = {.write = invocation_write, .done = invocation_done, .kind = "call"};
 
 static char *keep(struct span *span, char *at)
 {
@@ -286,39 +299,39 @@ static char *keep(struct span *span, char *at)
     return at + span->len + 1;
 }
 
-int remoting_client_invoke(struct remoting_client *client, struct channel *channel, int32_t code,
-                           const struct ext_field *ext, unsigned ext_count, struct span body, uint32_t timeout_ms,
+int remoting_client_invoke(struct remoting_client *client, struct channel *channel, const struct invoke_request *request,
                            invoke_fn fn, void *ctx)
 {
     size_t text = 0;
-    if (ext_count > INVOKE_EXT_MAX)
+    if (request->ext_count > INVOKE_EXT_MAX)
         return -EMSGSIZE;
-    for (unsigned i = 0; i < ext_count; i++)
-        text += ext[i].key.len + ext[i].value.len;
-    size_t bound = remoting_frame_bound(client->settings.serialize_type, ext_count, text, body.len);
+    for (unsigned i = 0; i < request->ext_count; i++)
+        text += request->ext[i].key.len + request->ext[i].value.len;
+    size_t bound = remoting_frame_bound(client->settings.serialize_type, request->ext_count, text, request->body.len);
     if (bound > REMOTING_FRAME_MAX)
         return -EMSGSIZE;
-    struct invocation *call = calloc(1, sizeof(*call) + text + body.len + 2 * INVOKE_EXT_MAX + 1);
+    struct invocation *call = calloc(1, sizeof(*call) + text + request->body.len + 2 * INVOKE_EXT_MAX + 1);
     if (!call)
         return -ENOMEM;
     call->client = client;
     call->fn = fn;
     call->ctx = ctx;
     call->frame_bound = bound;
-    call->ext_count = ext_count;
+    call->ext_count = request->ext_count;
     char *at = call->bytes;
-    for (unsigned i = 0; i < ext_count; i++) {
-        call->ext[i] = ext[i];
+    for (unsigned i = 0; i < request->ext_count; i++) {
+        call->ext[i] = request->ext[i];
         at = keep(&call->ext[i].key, at);
         at = keep(&call->ext[i].value, at);
     }
-    call->body = body;
+    call->body = request->body;
     keep(&call->body, at);
     uint64_t now = event_loop_now_ns(client->loop);
     call->future.ops = &invocation_ops;
-    call->future.code = code;
+    call->future.code = request->code;
+    call->future.bound = request->bound;
     call->future.begin_ns = now;
-    remoting_client_submit(client, channel, &call->future, now + timeout_ms * NS_PER_MS);
+    remoting_client_submit(client, channel, &call->future, now + request->timeout_ms * NS_PER_MS);
     return 0;
 }
 

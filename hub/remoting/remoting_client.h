@@ -60,7 +60,9 @@ struct remoting_client {
 
 int remoting_client_init(struct remoting_client *client, struct event_loop *loop, struct resolver *resolver,
                          const struct remoting_client_settings *settings, const struct remoting_client_ops *ops);
-/** Cancels every future and closes every channel. */
+/** Closes every channel for good and cancels their futures, so that the owner can take its things apart. */
+void remoting_client_close_all(struct remoting_client *client);
+/** Frees everything. NULL-safe for a client that was never initialised (zeroed). */
 void remoting_client_deinit(struct remoting_client *client);
 
 /** The channel to @p address ("host:port"), made if new; nothing is dialled yet. 0 | -EINVAL | -EDQUOT | -ENOMEM. */
@@ -98,8 +100,15 @@ typedef void (*invoke_fn)(void *ctx, struct channel *channel, const struct invok
  * A small request with up to 4 ext fields and a body (both copied): route, heartbeat, unregister.
  * The callback runs exactly once, never inside this call. 0 | -ENOMEM | -EMSGSIZE.
  */
-int remoting_client_invoke(struct remoting_client *client, struct channel *channel, int32_t code,
-                           const struct ext_field *ext, unsigned ext_count, struct span body, uint32_t timeout_ms,
+struct invoke_request {
+    int32_t code;
+    unsigned ext_count;
+    const struct ext_field *ext;
+    struct span body;
+    uint32_t timeout_ms;
+    bool bound;                    /* about this one connection: never carried over to the next */
+};
+int remoting_client_invoke(struct remoting_client *client, struct channel *channel, const struct invoke_request *request,
                            invoke_fn fn, void *ctx);
 /** Answers a request of the peer; nothing is sent for oneway requests or when the output is full. */
 void remoting_client_reply(struct channel *channel, const struct remoting_command *request, int32_t code,

@@ -58,6 +58,8 @@ struct future_ops {
     int (*write)(struct response_future *future, struct channel *channel);
     /** Exactly once, already out of every table and list; may free or reuse the future. */
     void (*done)(struct response_future *future, const struct future_result *result);
+    /** What it was parked for is there (0), or will not come (-errno); NULL for futures that are never parked. */
+    void (*resume)(struct response_future *future, int error);
     /** For the table: request code and where it comes from. */
     const char *kind;
 };
@@ -73,6 +75,7 @@ struct response_future {
     int32_t opaque;
     int32_t code;                  /* request code */
     uint8_t state;                 /* enum future_state */
+    bool bound;                    /* means this one connection: ends with it even if no byte was written */
 };
 
 struct response_table_counters {

@@ -15,6 +15,7 @@ struct name_server {
     unsigned count;
     int chosen;                    /* index, -1: none yet */
     uint32_t next;                 /* where the next walk goes on; starts at random */
+    uint64_t random;               /* generator for the shuffle */
     uint64_t failovers;
     uint64_t requests, failures;
     int64_t last_ok_ms;            /* wall clock, 0: never */
@@ -34,7 +35,7 @@ const char *name_server_chosen(const struct name_server *ns);
 
 /**
  * Calls the chosen nameserver; on a failed connection, a lost one or a timeout goes on with the next address, each at most once.
- * The callback runs once, never inside this call; its result is the last one. 0 | -ENOMEM.
+ * The callback runs once, never inside this call; its result is the last one. Keys of ext fields must be literals. 0 | -ENOMEM | -EMSGSIZE.
  */
 int name_server_invoke(struct name_server *ns, int32_t code, const struct ext_field *ext, unsigned ext_count,
                        uint32_t timeout_ms, invoke_fn fn, void *ctx);

@@ -18,6 +18,7 @@
 
 #define TOPICS_MAX 5000u           /* per instance */
 #define TOPIC_ENTRY_NAME_MAX 127
+#define TOPIC_HEADER_MAX (2u * (TOPIC_ENTRY_NAME_MAX + 7u) + 7u + 11u)
 #define TOPIC_POLL_CONCURRENCY 64u /* route requests in flight during a poll */
 
 /** Routes that outlive the hub. Both run on the loop's thread and must not block; NULL functions: no store. */
@@ -45,8 +46,8 @@ struct topic_entry {
     struct list_link poll_link;    /* in the table's queue of the present poll */
     char name[TOPIC_ENTRY_NAME_MAX + 1];
     uint8_t name_len;
-    uint8_t header_entry_len;
-    uint8_t header_entry[TOPIC_ENTRY_NAME_MAX + 8]; /* the topic as binary ext field "b" */
+    uint16_t header_len;
+    uint8_t header[TOPIC_HEADER_MAX]; /* ext fields b, c and d of a send, ready in the binary encoding */
     uint32_t refs;
     uint64_t last_used_ns;         /* of the last release or send */
     enum route_source source;
@@ -69,8 +70,6 @@ struct topic_entry {
 struct topic_route_table_ops {
     /** A broker's addresses changed, or brokers came or went. */
     void (*brokers_changed)(void *ctx);
-    /** A waiting future's topic got its route (@p error 0) or will not (-ENOENT no such topic). The future is no longer parked. */
-    void (*resolved)(void *ctx, struct topic_entry *topic, struct response_future *future, int error);
     void *ctx;
 };
 
@@ -89,12 +88,13 @@ struct topic_route_table {
     struct topic_entry **entries;  /* dense, for iteration */
     uint32_t count;
     struct list_link poll_queue;
-    uint32_t poll_in_flight;
+    uint32_t in_flight;            /* route requests on their way */
     struct loop_timer retry_timer; /* senders wait and the nameservers did not answer */
     uint32_t retry_backoff_ms;
     uint64_t polls;
 };
 
+/** Fill in store, cluster, create_topic_key, the numbers; then initialise. 0 | -ENOMEM. */
 int topic_route_table_init(struct topic_route_table *table, struct event_loop *loop, struct name_server *name_server,
                            struct broker_addr_table *brokers, const struct topic_route_table_ops *ops);
 void topic_route_table_deinit(struct topic_route_table *table);
@@ -103,6 +103,11 @@ struct topic_entry *topic_route_table_find(const struct topic_route_table *table
 /** Finds or adds, and counts a reference. 0 | -EINVAL bad name | -EDQUOT table full | -ENOMEM. */
 int topic_route_table_acquire(struct topic_route_table *table, const char *name, size_t len, struct topic_entry **out);
 void topic_entry_unref(struct topic_entry *entry);
+
+/** Lets a future wait here until the topic has a route (its resume()) or its deadline passes, and asks for the route. */
+void topic_entry_park(struct topic_entry *entry, struct response_future *future, uint64_t deadline_ns);
+/** To be called when a parked future ended in another way than resume(). */
+void topic_entry_forget_waiting(struct topic_entry *entry);
 
 /** Starts a fetch unless one is on its way. */
 void topic_entry_refresh(struct topic_entry *entry);

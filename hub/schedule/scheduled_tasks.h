@@ -23,7 +23,6 @@ struct scheduled_task {
     int64_t last_start_ms;         /* wall clock */
     uint64_t last_duration_ns, worst_duration_ns;
     uint64_t runs;
-    bool enabled;
 };
 
 struct scheduled_tasks {

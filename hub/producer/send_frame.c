@@ -1,0 +1,148 @@
+#include "hub/producer/send_frame.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "hub/protocol/codes.h"
+#include "hub/protocol/send_message_header.h"
+#include "shm/message/properties.h"
+#include "shm/message/validators.h"
+
+#define FIXED_HEADER_BYTES 21u     /* code 2, language 1, version 2, opaque 4, flag 4, remark length 4, ext length 4 */
+#define FIELD_BYTES 7u             /* key length 2, key 1, value length 4 */
+#define NUMBER_MAX 20u
+
+/* j = 0, k = false, m = false: a send that is neither a retry of a consumer nor a batch. */
+static const uint8_t last_fields[] = {0, 1, 'j', 0, 0, 0, 1, '0',
+                                      0, 1, 'k', 0, 0, 0, 5, 'f', 'a', 'l', 's', 'e',
+                                      0, 1, 'm', 0, 0, 0, 5, 'f', 'a', 'l', 's', 'e'};
+
+static const struct remoting_client_settings *settings_of(const struct send_request *request)
+{
+    return &request->producer->instance->remoting.settings;
+}
+
+static struct send_message_header header_of(const struct send_request *request, int32_t queue_id, int64_t born_timestamp_ms,
+                                            const char *properties)
+{
+    const struct client_config *config = &request->producer->instance->config;
+    return (struct send_message_header){
+        .producer_group = {request->producer->group, request->producer->group_len},
+        .topic = {request->topic->name, request->topic->name_len},
+        .default_topic = span_of(config->create_topic_key),
+        .properties = {properties, request->properties_len},
+        .born_timestamp_ms = born_timestamp_ms,
+        .default_topic_queue_nums = (int32_t)config->default_topic_queue_nums,
+        .queue_id = queue_id,
+        .sys_flag = request->sys_flag,
+        .flag = request->msg_flag,
+        .max_reconsume_times = MAX_RECONSUME_TIMES_ABSENT,
+    };
+}
+
+size_t send_frame_bound(const struct send_request *request)
+{
+    if (settings_of(request)->serialize_type == SERIALIZE_JSON) {
+        struct send_message_header header = header_of(request, 0, 0, "");
+        return send_message_frame_bound(SERIALIZE_JSON, &header, request->body_len);
+    }
+    return REMOTING_PREFIX_BYTES + FIXED_HEADER_BYTES + request->producer->header_len + request->topic->header_len +
+           4 * (FIELD_BYTES + NUMBER_MAX) + FIELD_BYTES + request->properties_len + sizeof(last_fields) + request->body_len;
+}
+
+static uint8_t *put_bytes(uint8_t *at, const void *src, size_t len)
+{
+    memcpy(at, src, len);
+    return at + len;
+}
+
+static uint8_t *put_field(uint8_t *at, char key, size_t len)
+{
+    be16_store(at, 1);
+    at[2] = (uint8_t)key;
+    be32_store(at + 3, (uint32_t)len);
+    return at + FIELD_BYTES;
+}
+
+static uint8_t *put_number(uint8_t *at, char key, int64_t value)
+{
+    char digits[NUMBER_MAX];
+    size_t i = sizeof(digits);
+    uint64_t rest = value < 0 ? 0 - (uint64_t)value : (uint64_t)value;
+    do
+        digits[--i] = (char)('0' + rest % 10);
+    while ((rest /= 10) > 0);
+    if (value < 0)
+        digits[--i] = '-';
+    at = put_field(at, key, sizeof(digits) - i);
+    return put_bytes(at, digits + i, sizeof(digits) - i);
+}
+
+static int encode_binary(const struct send_request *request, int32_t opaque, int32_t queue_id, int64_t born_timestamp_ms,
+                         uint8_t *frame, size_t *frame_len)
+{
+    uint8_t *header = frame + REMOTING_PREFIX_BYTES, *ext = header + FIXED_HEADER_BYTES, *at = ext;
+    at = put_bytes(at, request->producer->header, request->producer->header_len);
+    at = put_bytes(at, request->topic->header, request->topic->header_len);
+    at = put_number(at, 'e', queue_id);
+    at = put_number(at, 'f', request->sys_flag);
+    at = put_number(at, 'g', born_timestamp_ms);
+    at = put_number(at, 'h', request->msg_flag);
+    at = put_field(at, 'i', request->properties_len);
+    const char *properties = (const char *)at;
+    if (request->properties_len)
+        at = put_bytes(at, request->properties, request->properties_len);
+    if (properties_validate(properties, request->properties_len) != 0)
+        return -EINVAL;
+    at = put_bytes(at, last_fields, sizeof(last_fields));
+
+    be16_store(header, REQUEST_SEND_MESSAGE_V2);
+    header[2] = LANGUAGE_CPP;
+    be16_store(header + 3, (uint16_t)settings_of(request)->version);
+    be32_store(header + 5, (uint32_t)opaque);
+    be32_store(header + 9, request->mode == SEND_ONEWAY ? REMOTING_FLAG_ONEWAY : 0);
+    be32_store(header + 13, 0);
+    be32_store(header + 17, (uint32_t)(at - ext));
+    size_t header_len = (size_t)(at - header);
+    be32_store(frame, (uint32_t)(4 + header_len + request->body_len));
+    be32_store(frame + 4, (uint32_t)SERIALIZE_ROCKETMQ << 24 | (uint32_t)header_len);
+    if (request->body_len)
+        at = put_bytes(at, request->body, request->body_len);
+    *frame_len = (size_t)(at - frame);
+    return 0;
+}
+
+static int encode_json(const struct send_request *request, int32_t opaque, int32_t queue_id, int64_t born_timestamp_ms, void *frame,
+                       size_t cap, size_t *frame_len)
+{
+    char properties[PROPERTIES_MAX_LENGTH];
+    if (request->properties_len)
+        memcpy(properties, request->properties, request->properties_len);
+    if (properties_validate(properties, request->properties_len) != 0)
+        return -EINVAL;
+    struct send_message_header header = header_of(request, queue_id, born_timestamp_ms, properties);
+    struct remoting_identity identity = {.serialize_type = SERIALIZE_JSON,
+                                         .language = LANGUAGE_CPP,
+                                         .version = settings_of(request)->version,
+                                         .opaque = opaque,
+                                         .flag = request->mode == SEND_ONEWAY ? REMOTING_FLAG_ONEWAY : 0};
+    void *body = send_message_encode(frame, cap, &identity, &header, request->body_len, frame_len);
+    if (!body)
+        return -EMSGSIZE;
+    if (request->body_len)
+        memcpy(body, request->body, request->body_len);
+    return 0;
+}
+
+int send_frame_encode(const struct send_request *request, int32_t opaque, int32_t queue_id, int64_t born_timestamp_ms, void *buf,
+                      size_t *frame_len)
+{
+    if (request->properties_len > PROPERTIES_MAX_LENGTH)
+        return -EINVAL;
+    size_t bound = send_frame_bound(request);
+    if (bound > REMOTING_FRAME_MAX)
+        return -EMSGSIZE;
+    if (settings_of(request)->serialize_type == SERIALIZE_JSON)
+        return encode_json(request, opaque, queue_id, born_timestamp_ms, buf, bound, frame_len);
+    return encode_binary(request, opaque, queue_id, born_timestamp_ms, buf, frame_len);
+}

@@ -1,0 +1,500 @@
+/*
+ * A topic's route is fetched when somebody first wants it, when a send finds none,
+ * and at every poll. Old data is kept whatever happens to a fetch; only a good
+ * answer replaces it. A topic that does not exist takes the queues of the
+ * create-topic key (TBW102), as 4.9.3 does, but only when a sender waits for it.
+ * Senders never wait for a nameserver that is down longer than for their deadline:
+ * after STORE_PATIENCE_MS a route kept from an earlier run will do.
+ */
+#include "hub/route/topic_route_table.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "hub/protocol/codes.h"
+#include "hub/remoting/remoting_codec.h"
+#include "shm/base/clock.h"
+#include "shm/base/log.h"
+#include "shm/base/text.h"
+#include "shm/message/validators.h"
+
+#define BUCKETS_MIN 64u
+#define STORE_PATIENCE_MS 500u
+#define RETRY_FIRST_MS 100u
+#define RETRY_MAX_MS 1000u
+#define SAVE_AGAIN_NS (600 * NS_PER_S) /* an unchanged route is saved anew this often, to keep its age honest */
+
+static void ask_default_topic(struct topic_entry *entry);
+
+const char *route_source_name(enum route_source source)
+{
+    static const char *const names[] = {"NONE", "NAMESRV", "DEFAULT_TOPIC", "STORE"};
+    return names[source];
+}
+
+static uint32_t hash_name(const char *name, size_t len)
+{
+    uint32_t h = 2166136261u; /* FNV-1a */
+    for (size_t i = 0; i < len; i++)
+        h = (h ^ (uint8_t)name[i]) * 16777619u;
+    return h;
+}
+
+struct topic_entry *topic_route_table_find(const struct topic_route_table *table, const char *name, size_t len)
+{
+    struct topic_entry *e = table->buckets[hash_name(name, len) & (table->bucket_count - 1)];
+    while (e && (e->name_len != len || memcmp(e->name, name, len) != 0))
+        e = e->hash_next;
+    return e;
+}
+
+/* ---- waiting senders ---- */
+
+static void resolve_waiting(struct topic_entry *entry, int error)
+{
+    /* Only those that wait now: one that is parked again by its handler waits for the next answer. */
+    for (uint32_t n = entry->waiting_count; n > 0 && entry->waiting_count > 0; n--) {
+        struct response_future *f = LIST_ENTRY(list_first(&entry->waiting), struct response_future, link);
+        remoting_client_unpark(f);
+        entry->waiting_count--;
+        f->ops->resume(f, error);
+    }
+}
+
+static void schedule_retry(struct topic_route_table *t, uint32_t in_ms)
+{
+    if (!loop_timer_is_scheduled(&t->retry_timer))
+        loop_timer_schedule(&t->retry_timer, event_loop_now_ns(t->loop) + in_ms * NS_PER_MS);
+}
+
+void topic_entry_park(struct topic_entry *entry, struct response_future *future, uint64_t deadline_ns)
+{
+    struct topic_route_table *t = entry->table;
+    remoting_client_park(t->name_server->client, future, &entry->waiting, deadline_ns);
+    entry->waiting_count++;
+    schedule_retry(t, STORE_PATIENCE_MS);
+    topic_entry_refresh(entry);
+}
+
+void topic_entry_forget_waiting(struct topic_entry *entry)
+{
+    entry->waiting_count--;
+}
+
+/* ---- a good answer ---- */
+
+static int take_brokers(struct topic_route_table *t, const struct topic_route_data *route)
+{
+    bool changed = false;
+    for (unsigned i = 0; i < route->broker_data_count; i++) {
+        int r = broker_addr_table_put(t->brokers, &route->broker_datas[i]);
+        if (r < 0)
+            LOG_WARN("route", "broker \"%.*s\" is left out (%s)", (int)route->broker_datas[i].broker_name.len,
+                     route->broker_datas[i].broker_name.data, strerror(-r));
+        changed |= r > 0;
+    }
+    return changed;
+}
+
+/* min(defaultTopicQueueNums, readQueueNums) for both numbers, as 4.9.3 does with the create-topic key's route. */
+static void limit_queues(struct topic_route_data *route, uint32_t max)
+{
+    struct queue_data *qds = (struct queue_data *)(uintptr_t)route->queue_datas; /* one block of ours, still unshared */
+    for (unsigned i = 0; i < route->queue_data_count; i++) {
+        int32_t n = qds[i].read_queue_nums < (int32_t)max ? qds[i].read_queue_nums : (int32_t)max;
+        qds[i].read_queue_nums = qds[i].write_queue_nums = n;
+    }
+}
+
+/* Makes @p route (owned from here on) the entry's. */
+static int adopt_route(struct topic_entry *entry, struct topic_route_data *route, enum route_source source)
+{
+    struct topic_route_table *t = entry->table;
+    bool brokers_changed = take_brokers(t, route);
+    bool changed = !entry->route || !topic_route_data_equals(entry->route, route);
+    if (changed || entry->info.count == 0) {
+        int r = topic_publish_info_build(&entry->info, route, t->brokers);
+        if (r < 0) {
+            topic_route_data_free(route);
+            return r;
+        }
+    }
+    if (changed) {
+        entry->changes++;
+        LOG_INFO(entry->name, "route changed: %u queues on %u brokers (%s)", entry->info.count, route->broker_data_count,
+                 route_source_name(source));
+    }
+    topic_route_data_free(entry->route);
+    entry->route = route;
+    entry->source = source;
+    if (brokers_changed || changed)
+        t->ops.brokers_changed(t->ops.ctx);
+    return changed;
+}
+
+static void save_route(struct topic_entry *entry, const struct remoting_command *reply, bool changed)
+{
+    struct topic_route_table *t = entry->table;
+    uint64_t now = event_loop_now_ns(t->loop);
+    if (!t->store.save || (!changed && entry->saved_ns && now - entry->saved_ns < SAVE_AGAIN_NS))
+        return;
+    entry->saved_ns = now;
+    t->store.save(t->store.ctx, t->cluster, entry->name, reply->body.data, reply->body.len);
+}
+
+static int take_answer(struct topic_entry *entry, const struct invoke_result *result, enum route_source source)
+{
+    struct topic_route_table *t = entry->table;
+    struct remoting_command reply;
+    struct topic_route_data *route;
+    int r = remoting_command_decode(&reply, result->frame, result->frame_len, t->name_server->client->scratch,
+                                    sizeof(t->name_server->client->scratch));
+    if (r == 0)
+        r = topic_route_data_decode(&route, reply.body.data, reply.body.len);
+    if (r < 0)
+        return r;
+    if (source == ROUTE_DEFAULT_TOPIC)
+        limit_queues(route, t->default_topic_queue_nums);
+    bool from_store = entry->source == ROUTE_STORE;
+    r = adopt_route(entry, route, source);
+    if (r < 0)
+        return r;
+    entry->route_ns = event_loop_now_ns(t->loop);
+    entry->route_ms = event_loop_now_ms(t->loop);
+    if (source == ROUTE_NAMESRV)
+        save_route(entry, &reply, r > 0 || from_store);
+    t->retry_backoff_ms = 0;
+    return 0;
+}
+
+/* ---- failures ---- */
+
+static void note_failure(struct topic_entry *entry, const char *reason)
+{
+    entry->fetch_failures++;
+    entry->last_error_ms = event_loop_now_ms(entry->table->loop);
+    text_copy(entry->last_error, sizeof(entry->last_error), reason, strlen(reason));
+}
+
+static void note_code(struct topic_entry *entry, const struct send_response *response)
+{
+    char text[160];
+    snprintf(text, sizeof(text), "nameserver answered %d: %.*s", response->code,
+             (int)(response->remark.len < 100 ? response->remark.len : 100), response->remark.data ? response->remark.data : "");
+    note_failure(entry, text);
+}
+
+static void try_store(struct topic_entry *entry)
+{
+    struct topic_route_table *t = entry->table;
+    void *body = NULL;
+    size_t len;
+    int64_t saved_ms = 0;
+    struct topic_route_data *route;
+    if (entry->route || entry->store_tried || !t->store.load)
+        return;
+    entry->store_tried = true;
+    if (t->store.load(t->store.ctx, t->cluster, entry->name, &body, &len, &saved_ms) != 0)
+        return;
+    if (topic_route_data_decode(&route, body, len) == 0 && adopt_route(entry, route, ROUTE_STORE) >= 0) {
+        entry->route_ms = saved_ms;
+        LOG_WARN(entry->name, "no nameserver answers; using the route kept since %lld ms", (long long)(event_loop_now_ms(t->loop) - saved_ms));
+        resolve_waiting(entry, 0);
+    }
+    free(body);
+}
+
+static void on_retry_timer(void *ctx)
+{
+    struct topic_route_table *t = ctx;
+    bool again = false;
+    for (uint32_t i = 0; i < t->count; i++) {
+        struct topic_entry *e = t->entries[i];
+        if (e->waiting_count > 0)
+            try_store(e);
+        if (e->waiting_count == 0 && e->source != ROUTE_STORE)
+            continue;
+        again = true;
+        if (t->in_flight < TOPIC_POLL_CONCURRENCY)
+            topic_entry_refresh(e);
+    }
+    t->retry_backoff_ms = t->retry_backoff_ms ? t->retry_backoff_ms * 2 : RETRY_FIRST_MS;
+    if (t->retry_backoff_ms > RETRY_MAX_MS)
+        t->retry_backoff_ms = RETRY_MAX_MS;
+    if (again)
+        schedule_retry(t, t->retry_backoff_ms);
+}
+
+static void unreachable(struct topic_entry *entry, const char *reason)
+{
+    note_failure(entry, reason);
+    try_store(entry);
+    if (entry->waiting_count > 0 || entry->source == ROUTE_STORE)
+        schedule_retry(entry->table, RETRY_FIRST_MS);
+}
+
+/* ---- fetching ---- */
+
+static void pump_poll(struct topic_route_table *t)
+{
+    for (struct list_link *it; t->in_flight < TOPIC_POLL_CONCURRENCY && (it = list_first(&t->poll_queue)) != NULL;) {
+        list_unlink(it);
+        topic_entry_refresh(LIST_ENTRY(it, struct topic_entry, poll_link));
+    }
+}
+
+static void fetch_over(struct topic_entry *entry)
+{
+    entry->fetching = false;
+    entry->table->in_flight--;
+}
+
+static void on_default_route(void *ctx, struct channel *channel, const struct invoke_result *result)
+{
+    struct topic_entry *entry = ctx;
+    (void)channel;
+    fetch_over(entry);
+    if (result->error == -ECANCELED)
+        return;
+    if (result->error < 0) {
+        unreachable(entry, result->reason);
+    } else if (result->response->code != RESPONSE_SUCCESS) {
+        resolve_waiting(entry, -ENOENT);
+    } else {
+        int r = take_answer(entry, result, ROUTE_DEFAULT_TOPIC);
+        if (r < 0)
+            note_failure(entry, "the create-topic key's route cannot be read");
+        resolve_waiting(entry, r);
+    }
+    pump_poll(entry->table);
+}
+
+static void on_route(void *ctx, struct channel *channel, const struct invoke_result *result)
+{
+    struct topic_entry *entry = ctx;
+    (void)channel;
+    fetch_over(entry);
+    if (result->error == -ECANCELED)
+        return;
+    if (result->error < 0) {
+        unreachable(entry, result->reason);
+    } else {
+        entry->last_code = result->response->code;
+        int r = entry->last_code == RESPONSE_SUCCESS ? take_answer(entry, result, ROUTE_NAMESRV) : 1;
+        if (r == 1)
+            note_code(entry, result->response);
+        else if (r < 0)
+            note_failure(entry, "the nameserver's route cannot be read");
+        if (r == 0 || entry->info.count > 0)
+            resolve_waiting(entry, 0);
+        else if (entry->waiting_count > 0)
+            ask_default_topic(entry);
+    }
+    pump_poll(entry->table);
+}
+
+static void ask(struct topic_entry *entry, const char *topic, invoke_fn fn)
+{
+    struct topic_route_table *t = entry->table;
+    struct ext_field ext[] = {{SPAN_LITERAL("topic"), span_of(topic)}};
+    int r = name_server_invoke(t->name_server, REQUEST_GET_ROUTEINFO_BY_TOPIC, ext, 1, t->api_timeout_ms, fn, entry);
+    if (r < 0) {
+        unreachable(entry, strerror(-r));
+        return;
+    }
+    entry->fetching = true;
+    entry->fetches++;
+    t->in_flight++;
+}
+
+static void ask_default_topic(struct topic_entry *entry)
+{
+    ask(entry, entry->table->create_topic_key, on_default_route);
+}
+
+void topic_entry_refresh(struct topic_entry *entry)
+{
+    if (!entry->fetching)
+        ask(entry, entry->name, on_route);
+}
+
+void topic_route_table_poll(struct topic_route_table *table)
+{
+    table->polls++;
+    for (uint32_t i = 0; i < table->count; i++)
+        if (!list_is_linked(&table->entries[i]->poll_link))
+            list_append(&table->poll_queue, &table->entries[i]->poll_link);
+    pump_poll(table);
+}
+
+/* ---- entries ---- */
+
+static int grow_buckets(struct topic_route_table *t)
+{
+    uint32_t count = t->bucket_count ? t->bucket_count * 2 : BUCKETS_MIN;
+    struct topic_entry **buckets = calloc(count, sizeof(struct topic_entry *));
+    struct topic_entry **entries = realloc(t->entries, count * sizeof(struct topic_entry *));
+    if (entries)
+        t->entries = entries;
+    if (!buckets || !entries) {
+        free(buckets);
+        return -ENOMEM;
+    }
+    for (uint32_t i = 0; i < t->count; i++) {
+        struct topic_entry *e = t->entries[i];
+        struct topic_entry **bucket = &buckets[hash_name(e->name, e->name_len) & (count - 1)];
+        e->hash_next = *bucket;
+        *bucket = e;
+    }
+    free(t->buckets);
+    t->buckets = buckets;
+    t->bucket_count = count;
+    return 0;
+}
+
+static void add_field(struct byte_writer *w, char key, const char *value, size_t len)
+{
+    byte_writer_be16(w, 1);
+    byte_writer_u8(w, (uint8_t)key);
+    byte_writer_be32(w, (uint32_t)len);
+    byte_writer_bytes(w, value, len);
+}
+
+static void encode_header(struct topic_entry *e)
+{
+    char queue_nums[12];
+    int digits = snprintf(queue_nums, sizeof(queue_nums), "%u", e->table->default_topic_queue_nums);
+    struct byte_writer w = byte_writer_of(e->header, sizeof(e->header));
+    add_field(&w, 'b', e->name, e->name_len);
+    add_field(&w, 'c', e->table->create_topic_key, strlen(e->table->create_topic_key));
+    add_field(&w, 'd', queue_nums, (size_t)digits);
+    e->header_len = (uint16_t)w.pos;
+}
+
+int topic_route_table_acquire(struct topic_route_table *t, const char *name, size_t len, struct topic_entry **out)
+{
+    if (validate_topic((struct span){name, len}))
+        return -EINVAL;
+    struct topic_entry *e = topic_route_table_find(t, name, len);
+    if (e) {
+        e->refs++;
+        *out = e;
+        return 0;
+    }
+    if (t->count == TOPICS_MAX)
+        return -EDQUOT;
+    if (t->count == t->bucket_count && grow_buckets(t) < 0)
+        return -ENOMEM;
+    e = calloc(1, sizeof(*e));
+    if (!e)
+        return -ENOMEM;
+    e->table = t;
+    memcpy(e->name, name, len);
+    e->name_len = (uint8_t)len;
+    e->refs = 1;
+    encode_header(e);
+    e->last_used_ns = event_loop_now_ns(t->loop);
+    list_init(&e->waiting);
+    struct topic_entry **bucket = &t->buckets[hash_name(name, len) & (t->bucket_count - 1)];
+    e->hash_next = *bucket;
+    *bucket = e;
+    t->entries[t->count++] = e;
+    *out = e;
+    return 0;
+}
+
+void topic_entry_unref(struct topic_entry *entry)
+{
+    entry->refs--;
+    entry->last_used_ns = event_loop_now_ns(entry->table->loop);
+}
+
+static void free_entry(struct topic_entry *e)
+{
+    list_unlink(&e->poll_link);
+    topic_publish_info_deinit(&e->info);
+    topic_route_data_free(e->route);
+    free(e);
+}
+
+static void remove_entry(struct topic_route_table *t, uint32_t index)
+{
+    struct topic_entry *e = t->entries[index];
+    struct topic_entry **at = &t->buckets[hash_name(e->name, e->name_len) & (t->bucket_count - 1)];
+    while (*at != e)
+        at = &(*at)->hash_next;
+    *at = e->hash_next;
+    t->entries[index] = t->entries[--t->count];
+    free_entry(e);
+}
+
+unsigned topic_route_table_expire(struct topic_route_table *t)
+{
+    uint64_t now = event_loop_now_ns(t->loop);
+    unsigned expired = 0;
+    for (uint32_t i = t->count; i-- > 0;) {
+        struct topic_entry *e = t->entries[i];
+        if (e->refs > 0 || e->fetching || e->waiting_count > 0 || now - e->last_used_ns <= t->idle_expiry_ns)
+            continue;
+        LOG_INFO(e->name, "idle, no longer polled");
+        remove_entry(t, i);
+        expired++;
+    }
+    return expired;
+}
+
+static bool in_some_route(const struct topic_route_table *t, const struct broker *broker, const struct broker_address *address)
+{
+    for (uint32_t i = 0; i < t->count; i++) {
+        const struct topic_route_data *route = t->entries[i]->route;
+        const struct broker_data *bd = route ? topic_route_data_broker(route, span_of(broker->name)) : NULL;
+        struct span addr = bd ? broker_data_addr(bd, address->broker_id) : (struct span){0};
+        if (addr.data && span_equals(addr, span_of(address->address)))
+            return true;
+    }
+    return false;
+}
+
+unsigned topic_route_table_clean_brokers(struct topic_route_table *t)
+{
+    unsigned changed = 0;
+    for (unsigned i = 0; i < t->brokers->count; i++) {
+        struct broker *broker = t->brokers->brokers[i];
+        uint16_t kept = 0;
+        for (uint16_t j = 0; j < broker->addr_count; j++)
+            if (in_some_route(t, broker, &broker->addrs[j]))
+                broker->addrs[kept++] = broker->addrs[j];
+        changed += kept != broker->addr_count;
+        memset(&broker->addrs[kept], 0, (size_t)(BROKER_ADDRS_MAX - kept) * sizeof(broker->addrs[0]));
+        broker->addr_count = kept;
+    }
+    return changed;
+}
+
+/* ---- life ---- */
+
+int topic_route_table_init(struct topic_route_table *t, struct event_loop *loop, struct name_server *name_server,
+                           struct broker_addr_table *brokers, const struct topic_route_table_ops *ops)
+{
+    t->loop = loop;
+    t->name_server = name_server;
+    t->brokers = brokers;
+    t->ops = *ops;
+    list_init(&t->poll_queue);
+    int r = loop_timer_init(&t->retry_timer, loop, on_retry_timer, t);
+    return r < 0 ? r : grow_buckets(t);
+}
+
+void topic_route_table_deinit(struct topic_route_table *t)
+{
+    loop_timer_deinit(&t->retry_timer);
+    for (uint32_t i = 0; i < t->count; i++)
+        free_entry(t->entries[i]);
+    free(t->entries);
+    free(t->buckets);
+    t->entries = NULL;
+    t->buckets = NULL;
+    t->count = t->bucket_count = 0;
+}

@@ -123,8 +123,9 @@ class DevBroker:
     def start(self):
         if not self.program.exists():
             raise CheckFailed(f"{self.program} does not exist")
-        port = free_ports([0, 1, 2, 3])
+        port = free_ports([0, 1])
         self.namesrv = f"127.0.0.1:{port}"
+        self.broker_ports = {port + 1}
         self.process = spawn([self.program, "--port", port], self.log)
         wait_until(lambda: route_exists(self.namesrv, "TBW102"), 10, f"the route of TBW102 at devbroker {self.namesrv}")
         return self

@@ -1,9 +1,11 @@
 """rmqhubd and the producers behind it, as processes, and what the kernel says about the hub's connections."""
 
+import json
 import os
 import pathlib
 import shutil
 import signal
+import socket
 import subprocess
 import tempfile
 
@@ -50,7 +52,7 @@ class Hub:
         def up():
             if self.process.poll() is not None:
                 raise CheckFailed(f"rmqhubd ended with status {self.process.returncode}:\n{tail(self.log)}")
-            return _listens(self.runtime_dir / "hub.sock", self.process.pid)
+            return _listens(self.runtime_dir / "hub.sock")
         wait_until(up, 10, "rmqhubd to listen", 0.005)
 
     def kill(self):
@@ -61,12 +63,20 @@ class Hub:
         """Local ports of the hub's established connections to any of the given remote ports."""
         return sorted(c[0] for c in tcp_connections(self.process.pid) if c[1] in ports)
 
+    @staticmethod
+    def cli_at(bin_dir, runtime_dir, *args):
+        """`rmqhub ARGS` on some runtime directory, as a CompletedProcess."""
+        return run([bin_dir / "rmqhub", *args, "--runtime-dir", runtime_dir])
+
     def cli(self, *args):
-        """Output of `rmqhub ARGS`."""
-        result = run([self.bin_dir / "rmqhub", *args, "--runtime-dir", self.runtime_dir])
+        return self.cli_at(self.bin_dir, self.runtime_dir, *args)
+
+    def read(self, verb):
+        """The JSON of one reading verb."""
+        result = self.cli(verb, "--json")
         if result.returncode != 0:
-            raise CheckFailed(f"rmqhub {' '.join(args)} ended with status {result.returncode}: {result.stderr}")
-        return result.stdout
+            raise CheckFailed(f"rmqhub {verb} ended with status {result.returncode}: {result.stderr}")
+        return json.loads(result.stdout)
 
 
 def _socket_inodes(pid):
@@ -81,14 +91,14 @@ def _socket_inodes(pid):
     return inodes
 
 
-def _listens(path, pid):
-    """True when the process has a listening Unix socket at path."""
-    inodes = _socket_inodes(pid)
-    for line in pathlib.Path("/proc/net/unix").read_text().splitlines()[1:]:
-        fields = line.split()
-        if len(fields) == 8 and fields[7] == str(path) and fields[6] in inodes and int(fields[3], 16) & 0x10000:
+def _listens(path):
+    """True when a living hub accepts at path (the socket file of a killed one refuses)."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as s:
+        try:
+            s.connect(str(path))
             return True
-    return False
+        except OSError:
+            return False
 
 
 def tcp_connections(pid):

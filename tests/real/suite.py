@@ -11,6 +11,7 @@ import sys
 import time
 import traceback
 
+import check_first_message
 import check_hub_killed
 import check_java_peer
 import check_long_connection
@@ -23,6 +24,7 @@ from servers import DevBroker, RealServers
 
 CHECKS = {
     "java_peer": check_java_peer,
+    "first_message": check_first_message,
     "many_producers": check_many_producers,
     "producer_restart": check_producer_restart,
     "registration": check_registration,

@@ -23,10 +23,12 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "hub/control/snapshot.h"
 #include "hub/instance/mq_client_instance.h"
 #include "hub/instance/mq_client_manager.h"
 #include "hub/ipc/ipc_server.h"
 #include "hub/loop/event_loop.h"
+#include "hub/metrics/events.h"
 #include "hub/store/directory.h"
 #include "hub/store/store.h"
 #include "shm/base/clock.h"
@@ -50,7 +52,9 @@ struct hub {
     struct loop_io signals;
     struct loop_timer stop_timer;
     struct mq_client_manager *instances;
+    struct snapshot *table;
     struct ipc_server *attach;
+    uint64_t epoch; /* grows with each hub since the machine booted, and no client is older than that */
     enum hub_phase phase;
     uint64_t phase_deadline_ns;
     char problem[CONFIG_TEXT_CAP + 256]; /* why a start step failed, when errno does not say it */
@@ -163,6 +167,13 @@ static void save_route(void *ctx, const char *cluster, const char *topic, const 
     store_route_save(hub->store, cluster, topic, body, len);
 }
 
+static void on_changed(void *ctx)
+{
+    const struct hub *hub = ctx;
+    if (hub->table)
+        snapshot_mark_dirty(hub->table);
+}
+
 static bool may_attach(void *ctx, uid_t uid, const gid_t *gids, size_t count)
 {
     const struct hub *hub = ctx;
@@ -199,6 +210,7 @@ static void phase_enter(struct hub *hub, enum hub_phase phase, uint64_t time_ns)
                                         "stopping: unregistering from the brokers", "stopped"};
     LOG_INFO(WHO, "%s", texts[phase]);
     hub->phase = phase;
+    snapshot_set_state(hub->table, TABLE_HUB_DRAINING);
     hub->phase_deadline_ns = event_loop_now_ns(hub->loop) + time_ns;
     if (phase != HUB_STOPPED)
         loop_timer_schedule(&hub->stop_timer, event_loop_now_ns(hub->loop));
@@ -305,6 +317,7 @@ static int start_instances(struct hub *hub)
     const struct mq_client_manager_ops ops = {
         .cluster_of = cluster_of,
         .default_instance_name = default_instance_name,
+        .changed = on_changed,
         .route_store = {load_route, save_route, hub},
         .ctx = hub,
     };
@@ -312,19 +325,30 @@ static int start_instances(struct hub *hub)
     return mq_client_manager_new(&hub->instances, hub->loop, &ops);
 }
 
+static int start_table(struct hub *hub)
+{
+    const struct snapshot_sources sources = {
+        .loop = hub->loop, .instances = hub->instances, .config = hub->config, .epoch = hub->epoch};
+    return snapshot_new(&hub->table, &sources);
+}
+
 /* Last, so that whoever comes in finds everything there. */
 static int start_attach(struct hub *hub)
 {
     const struct ipc_config config = {
         .runtime_dir = hub->config->hub.runtime_dir.text,
-        .epoch = mono_now_ns(), /* grows with each hub since the machine booted, and no client is older than that */
+        .epoch = hub->epoch,
         .max_clients = (uint32_t)hub->config->hub.max_clients,
         .max_clients_per_uid = (uint32_t)hub->config->hub.max_clients_per_uid,
         .max_bytes_per_uid = (uint64_t)hub->config->hub.max_bytes_per_uid,
         .is_allowed = may_attach,
+        .changed = on_changed,
         .ctx = hub,
     };
-    return ipc_server_new(&hub->attach, &config, hub->loop, hub->instances);
+    int r = ipc_server_new(&hub->attach, &config, hub->loop, hub->instances);
+    if (r == 0)
+        snapshot_set_clients(hub->table, hub->attach);
+    return r;
 }
 
 static int start_all(struct hub *hub)
@@ -333,8 +357,14 @@ static int start_all(struct hub *hub)
         const char *name;
         int (*start)(struct hub *hub);
     } steps[] = {
-        {"process", start_process}, {"directories", start_directories},    {"store", start_store},          {"loop", start_loop},
-        {"signals", start_signals}, {"client instances", start_instances}, {"attach socket", start_attach},
+        {"process", start_process},
+        {"directories", start_directories},
+        {"store", start_store},
+        {"loop", start_loop},
+        {"signals", start_signals},
+        {"client instances", start_instances},
+        {"instance table", start_table},
+        {"attach socket", start_attach},
     };
     for (size_t i = 0; i < sizeof(steps) / sizeof(steps[0]); i++) {
         int r = steps[i].start(hub);
@@ -357,6 +387,7 @@ static void close_descriptor(int fd)
 
 static void stop_all(struct hub *hub)
 {
+    hub->table = snapshot_free(hub->table);
     ipc_server_free(hub->attach);
     mq_client_manager_free(hub->instances);
     loop_timer_deinit(&hub->stop_timer);
@@ -375,16 +406,20 @@ enum hub_exit hub_run(struct hub_config *config, const struct config_arguments *
 {
     struct hub hub = {.config = config,
                       .arguments = arguments,
+                      .epoch = mono_now_ns(),
                       .runtime_dirfd = -1,
                       .runtime_lock = -1,
                       .state_dirfd = -1,
                       .state_lock = -1,
                       .signal_fd = -1};
     apply_log_settings(config);
+    int r = events_init(table_section_info[TABLE_EVENTS].default_capacity);
     LOG_INFO(WHO, "rmqhubd " RMQHUB_VERSION ", pid %ld, on %s", (long)getpid(), config->hub.runtime_dir.text);
     log_config(config);
-    int r = start_all(&hub);
+    if (r == 0)
+        r = start_all(&hub);
     if (r == 0) {
+        snapshot_set_state(hub.table, TABLE_HUB_RUNNING);
         LOG_INFO(WHO, "ready");
         notify("READY=1");
     }
@@ -393,5 +428,6 @@ enum hub_exit hub_run(struct hub_config *config, const struct config_arguments *
     if (r < 0 && hub.phase != HUB_STOPPED)
         LOG_ERROR(WHO, "ends: %s", strerror(-r));
     stop_all(&hub);
+    events_deinit();
     return r < 0 ? HUB_EXIT_FAILED : HUB_EXIT_OK;
 }

@@ -123,19 +123,18 @@
     F(client, reserved0, 26, 2, 0) \
     F(client, registrations, 28, 4, 0) \
     F(client, in_flight, 32, 4, 0) \
-    F(client, in_flight_bytes, 40, 8, 0) \
+    F(client, body_bytes, 40, 8, 0) \
     F(client, segment_bytes, 48, 8, 0) \
     F(client, accepted, 56, 8, 0) \
     F(client, stored, 64, 8, 0) \
     F(client, not_stored, 72, 8, 0) \
     F(client, unknown, 80, 8, 0) \
-    F(client, resent, 88, 8, 0) \
-    F(client, attach_age_ms, 96, 8, 0) \
-    F(client, last_send_age_ms, 104, 8, 0) \
-    F(client, command, 112, 32, 1) \
-    F(client, group, 144, 256, 1) \
-    F(client, reason, 400, 128, 1) \
-    F(client, reserved1, 528, 64, 0)
+    F(client, attach_age_ms, 88, 8, 0) \
+    F(client, last_send_age_ms, 96, 8, 0) \
+    F(client, command, 104, 32, 1) \
+    F(client, group, 136, 256, 1) \
+    F(client, reason, 392, 160, 1) \
+    F(client, reserved1, 552, 40, 0)
 
 #define ROUTE_FIELDS(F) \
     F(route, topic, 0, 192, 1) \
@@ -319,7 +318,7 @@ const struct table_section_info table_section_info[TABLE_SECTION_COUNT] = {
     [TABLE_PENDING] = {"pending", sizeof(struct table_pending), 4096, pending_fields},
     [TABLE_TASKS] = {"tasks", sizeof(struct table_task), 512, task_fields},
     [TABLE_COUNTERS] = {"counters", sizeof(struct table_counter), 128, counter_fields},
-    [TABLE_CONFIG] = {"config", sizeof(struct table_config), 128, config_fields},
+    [TABLE_CONFIG] = {"config", sizeof(struct table_config), 256, config_fields},
     [TABLE_PROBLEMS] = {"problems", sizeof(struct table_problem), 64, problem_fields},
     [TABLE_EVENTS] = {"events", sizeof(struct table_event), 4096, event_fields},
 };

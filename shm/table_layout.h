@@ -54,7 +54,7 @@ enum table_section {
 enum table_hub_state { TABLE_HUB_STARTING, TABLE_HUB_RUNNING, TABLE_HUB_DRAINING, TABLE_HUB_STOPPED };
 enum table_service_state { TABLE_CREATE_JUST, TABLE_RUNNING, TABLE_SHUTDOWN_ALREADY, TABLE_START_FAILED };
 enum table_group_state { TABLE_GROUP_ACTIVE, TABLE_GROUP_LINGERING, TABLE_GROUP_UNREGISTERING };
-enum table_client_state { TABLE_CLIENT_ATTACHED, TABLE_CLIENT_DETACHED, TABLE_CLIENT_DRAINING, TABLE_CLIENT_QUARANTINED };
+enum table_client_state { TABLE_CLIENT_ATTACHED, TABLE_CLIENT_DETACHED, TABLE_CLIENT_ENDING, TABLE_CLIENT_QUARANTINED };
 enum table_route_state { TABLE_ROUTE_MISSING, TABLE_ROUTE_OK, TABLE_ROUTE_NO_WRITABLE_QUEUE };
 enum table_route_source { TABLE_ROUTE_FROM_NONE, TABLE_ROUTE_FROM_NAMESERVER, TABLE_ROUTE_FROM_DEFAULT_TOPIC, TABLE_ROUTE_FROM_CACHE };
 enum table_channel_state {
@@ -169,14 +169,15 @@ struct table_client {
     uint16_t abi_major, abi_minor;
     uint16_t reserved0;
     uint32_t registrations, in_flight;
-    uint64_t in_flight_bytes, segment_bytes;
-    uint64_t accepted, stored, not_stored, unknown, resent;
+    uint64_t body_bytes; /* of all messages so far */
+    uint64_t segment_bytes;
+    uint64_t accepted, stored, not_stored, unknown;
     int64_t attach_age_ms;
     int64_t last_send_age_ms;
     char command[32];
     char group[256]; /* its first producer group */
-    char reason[128]; /* why it is quarantined or was detached */
-    uint8_t reserved1[64];
+    char reason[160]; /* why it is quarantined */
+    uint8_t reserved1[40];
 };
 
 struct table_queue_data {

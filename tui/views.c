@@ -148,7 +148,7 @@ static void get_request_name(const struct table_reader *reader, const struct col
 static const char *const hub_states[] = {"starting", "running", "draining", "stopped"};
 static const char *const service_states[] = {"CREATE_JUST", "RUNNING", "SHUTDOWN_ALREADY", "START_FAILED"};
 static const char *const group_states[] = {"active", "lingering", "unregistering"};
-static const char *const client_states[] = {"attached", "detached", "draining", "quarantined"};
+static const char *const client_states[] = {"attached", "detached", "ending", "quarantined"};
 static const char *const route_states[] = {"missing", "ok", "no_writable_queue"};
 static const char *const route_sources[] = {"none", "nameserver", "default_topic", "cache"};
 static const char *const channel_states[] = {"idle", "resolving", "connecting", "connected", "backoff", "closed"};
@@ -237,13 +237,12 @@ static const struct column client_columns[] = {
     TEXT("group", "GROUP", client, group),
     NUMBER("registrations", "REG", client, registrations),
     NUMBER("in_flight", "INFL", client, in_flight),
-    BYTES("in_flight_bytes", NULL, client, in_flight_bytes),
+    BYTES("body_bytes", NULL, client, body_bytes),
     BYTES("segment_bytes", "MEMORY", client, segment_bytes),
     NUMBER("accepted", "ACCEPTED", client, accepted),
     NUMBER("stored", "STORED", client, stored),
     NUMBER("not_stored", "NOT-STORED", client, not_stored),
     NUMBER("unknown", "UNKNOWN", client, unknown),
-    NUMBER("resent", NULL, client, resent),
     NUMBER("lanes", NULL, client, lanes),
     NUMBER("abi_major", NULL, client, abi_major),
     NUMBER("abi_minor", NULL, client, abi_minor),

@@ -280,6 +280,11 @@ static void on_resume(struct response_future *future, int error)
 
 static const struct future_ops send_ops = {.write = write_request, .done = on_done, .resume = on_resume, .kind = "send"};
 
+const struct send_request *send_request_of(const struct response_future *future)
+{
+    return future->ops == &send_ops ? LIST_ENTRY(future, const struct send_request, future) : NULL;
+}
+
 void producer_send(struct send_request *rq)
 {
     uint64_t now = event_loop_now_ns(loop_of(rq));

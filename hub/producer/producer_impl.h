@@ -88,5 +88,7 @@ void producer_release(struct producer *producer, bool final);
  * until then.
  */
 void producer_send(struct send_request *request);
+/** The send that a future belongs to; NULL for any other request. For the instance table. */
+const struct send_request *send_request_of(const struct response_future *future);
 /** Ends a request early with @p reason: NOT_STORED when provably unwritten, else UNKNOWN. complete() runs inside. */
 void producer_cancel(struct send_request *request, const char *reason);

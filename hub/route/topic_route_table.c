@@ -123,6 +123,7 @@ static int adopt_route(struct topic_entry *entry, struct topic_route_data *route
     }
     if (changed) {
         entry->changes++;
+        entry->changed_ns = event_loop_now_ns(t->loop);
         LOG_INFO(entry->name, "route changed: %u queues on %u brokers (%s)", entry->info.count, route->broker_data_count,
                  route_source_name(source));
     }

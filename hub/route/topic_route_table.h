@@ -54,6 +54,7 @@ struct topic_entry {
     struct topic_publish_info info;
     struct topic_route_data *route;
     uint64_t route_ns;             /* monotonic time of the last good answer, 0: never in this run */
+    uint64_t changed_ns;           /* monotonic time of the last change, 0: no route yet in this run */
     int64_t route_ms;              /* wall clock of that answer (of saving, for ROUTE_STORE) */
     uint64_t saved_ns;
     struct list_link waiting;      /* response_future, parked until there is a route */

@@ -113,7 +113,7 @@ static void add_clients(struct table_writer *w)
 {
     struct table_client *c = table_writer_add(w, TABLE_CLIENTS);
     *c = (struct table_client){.number = 1, .pid = 4410, .uid = 33, .gid = 33, .lanes = 1, .abi_major = 1, .registrations = 3,
-                               .in_flight = 2, .in_flight_bytes = 200, .segment_bytes = 1572864, .accepted = 1234570,
+                               .in_flight = 2, .body_bytes = 200, .segment_bytes = 1572864, .accepted = 1234570,
                                .stored = 1234565, .not_stored = 3, .unknown = 1, .attach_age_ms = 7500000, .last_send_age_ms = 3};
     SET(c->command, "php-fpm");
     SET(c->group, "ORDER_PG");

@@ -85,8 +85,45 @@ static void reply_send_error(struct request *r, int32_t code, const char *remark
     reply_end(&w, (struct span){0});
 }
 
+static char *put(char *at, struct span text)
+{
+    memcpy(at, text.data, text.len);
+    return at + text.len;
+}
+
+/*
+ * The reply that nearly every request gets, member by member as a 4.9.3 broker writes it. Written by hand because it
+ * is half of the work for a message when the general encoder does it.
+ */
+static void reply_plain_ok(struct request *r, const struct stored_message *m, struct span id)
+{
+    const size_t bound = 320 + id.len;
+    char *frame = (char *)connection_reserve(r->connection, bound);
+    if (!frame)
+        return;
+    char *at = put(frame + REMOTING_PREFIX_BYTES, SPAN_LITERAL("{\"code\":0,\"extFields\":{\"queueId\":\""));
+    at += i64_to_text(at, m->queue_id);
+    at = put(at, SPAN_LITERAL("\",\"TRACE_ON\":\"true\",\"MSG_REGION\":\"DefaultRegion\",\"msgId\":\""));
+    at = put(at, id);
+    at = put(at, SPAN_LITERAL("\",\"queueOffset\":\""));
+    at += i64_to_text(at, m->queue_offset);
+    at = put(at, SPAN_LITERAL("\"},\"flag\":1,\"language\":\"JAVA\",\"opaque\":"));
+    at += i64_to_text(at, r->opaque);
+    at = put(at, SPAN_LITERAL(",\"serializeTypeCurrentRPC\":\"JSON\",\"version\":399}"));
+    size_t len = (size_t)(at - frame);
+    be32_store(frame, (uint32_t)len - 4);
+    be32_store(frame + 4, (uint32_t)(len - REMOTING_PREFIX_BYTES));
+    connection_commit(r->connection, len);
+}
+
 static void reply_send_ok(struct request *r, const struct stored_message *first, struct span ids)
 {
+    if (remoting_command_is_oneway(r->command))
+        return;
+    if (r->status == RESPONSE_SUCCESS && !r->dev->options.binary_replies) {
+        reply_plain_ok(r, first, ids);
+        return;
+    }
     struct reply_writer w;
     if (!reply_begin(r, &w, r->status, NULL, 128 + ids.len, 0))
         return;

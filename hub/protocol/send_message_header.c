@@ -37,8 +37,8 @@ enum send_field {
 /* The letter of a field is 'a' plus its index. */
 static const char *const LETTERS[FIELD_COUNT] = {"a", "b", "c", "d", "e", "f", "g", "h", "i", "j", "k", "l", "m"};
 static const char *const LONG_NAMES[FIELD_COUNT] = {
-    "producerGroup", "topic",      "defaultTopic",   "defaultTopicQueueNums", "queueId",           "sysFlag", "bornTimestamp",
-    "flag",          "properties", "reconsumeTimes", "unitMode",              "maxReconsumeTimes", "batch",
+    "producerGroup", "topic",          "defaultTopic", "defaultTopicQueueNums", "queueId", "sysFlag", "bornTimestamp", "flag",
+    "properties",    "reconsumeTimes", "unitMode",     "maxReconsumeTimes",     "batch",
 };
 
 /* a to h. */
@@ -47,8 +47,8 @@ static const char *const LONG_NAMES[FIELD_COUNT] = {
 size_t send_message_frame_bound(enum serialize_type type, const struct send_message_header *header, size_t body_len)
 {
     /* The keys are one byte each, numbers at most 20, booleans 5. */
-    size_t text = header->producer_group.len + header->topic.len + header->default_topic.len + header->properties.len +
-                  FIELD_COUNT + 7 * 20 + 2 * 5;
+    size_t text =
+        header->producer_group.len + header->topic.len + header->default_topic.len + header->properties.len + FIELD_COUNT + 7 * 20 + 2 * 5;
     return remoting_frame_bound(type, FIELD_COUNT, text, body_len);
 }
 

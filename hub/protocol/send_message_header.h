@@ -11,19 +11,19 @@
 #define MAX_RECONSUME_TIMES_ABSENT (-1)
 
 struct send_message_header {
-    struct span producer_group; /* a, with namespace */
-    struct span topic;          /* b, with namespace */
-    struct span default_topic;  /* c */
-    struct span properties;     /* i; sent even when empty; data == NULL: left out, or was absent */
-    int64_t born_timestamp_ms;  /* g */
+    struct span producer_group;       /* a, with namespace */
+    struct span topic;                /* b, with namespace */
+    struct span default_topic;        /* c */
+    struct span properties;           /* i; sent even when empty; data == NULL: left out, or was absent */
+    int64_t born_timestamp_ms;        /* g */
     int32_t default_topic_queue_nums; /* d */
-    int32_t queue_id;           /* e; negative: the broker picks one */
-    int32_t sys_flag;           /* f */
-    int32_t flag;               /* h */
-    int32_t reconsume_times;    /* j */
-    int32_t max_reconsume_times; /* l, or MAX_RECONSUME_TIMES_ABSENT */
-    bool unit_mode;             /* k */
-    bool batch;                 /* m: this, not the code, makes a broker read a batch body */
+    int32_t queue_id;                 /* e; negative: the broker picks one */
+    int32_t sys_flag;                 /* f */
+    int32_t flag;                     /* h */
+    int32_t reconsume_times;          /* j */
+    int32_t max_reconsume_times;      /* l, or MAX_RECONSUME_TIMES_ABSENT */
+    bool unit_mode;                   /* k */
+    bool batch;                       /* m: this, not the code, makes a broker read a batch body */
 };
 
 /** Who speaks, and which call it is: the part of a header that is not about the message. */
@@ -59,10 +59,10 @@ int send_message_header_decode(const struct remoting_command *command, struct se
 struct send_response {
     int32_t opaque;
     int32_t code;
-    int32_t flag;    /* the frame is a response only if REMOTING_FLAG_RESPONSE is set */
+    int32_t flag; /* the frame is a response only if REMOTING_FLAG_RESPONSE is set */
     int32_t version;
-    int32_t queue_id;     /* -1 when absent */
-    int64_t queue_offset; /* -1 when absent */
+    int32_t queue_id;           /* -1 when absent */
+    int64_t queue_offset;       /* -1 when absent */
     struct span msg_id;         /* offset message id, upper-case hex; a batch: several, joined by commas; data == NULL when absent */
     struct span transaction_id; /* 5.x; data == NULL when absent */
     struct span remark;         /* data == NULL when absent; may be cut, see remoting_command_decode() */

@@ -15,7 +15,7 @@
 /* Smallest total: the packed word alone. */
 #define TOTAL_MIN 4u
 
-static const char *const LANGUAGE_NAMES[] = {"JAVA", "CPP",  "DOTNET", "PYTHON", "DELPHI", "ERLANG", "RUBY",
+static const char *const LANGUAGE_NAMES[] = {"JAVA",  "CPP",  "DOTNET", "PYTHON", "DELPHI", "ERLANG", "RUBY",
                                              "OTHER", "HTTP", "GO",     "PHP",    "OMS",    "RUST",   "NODE_JS"};
 #define LANGUAGE_COUNT (sizeof(LANGUAGE_NAMES) / sizeof(LANGUAGE_NAMES[0]))
 

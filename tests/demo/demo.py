@@ -10,6 +10,7 @@ import pathlib
 import signal
 import sys
 import tempfile
+import time
 
 HERE = pathlib.Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE.parent / "real"), str(HERE.parent / "support")]
@@ -69,11 +70,14 @@ def kill_a_producer(hub, producers, ports, table):
     return victim
 
 
-def kill_the_hub(hub, producers):
-    goal = PRODUCERS * EACH * 3 // 4
-    wait_until(lambda: total_lines(producers, "R") >= goal, 60, "three quarters of the answers")
-    open_sends = total_lines(producers, "S") - total_lines(producers, "R")
+def kill_the_hub(broker, hub, producers):
+    """The broker is held for a moment first, so that the hub dies with sends on the wire, whose fate it cannot know."""
+    wait_until(lambda: total_lines(producers, "R") >= PRODUCERS * EACH * 3 // 4, 60, "three quarters of the answers")
+    broker.process.send_signal(signal.SIGSTOP)
+    time.sleep(0.03)
     hub.kill()
+    open_sends = total_lines(producers, "I") - total_lines(producers, "R")
+    broker.process.send_signal(signal.SIGCONT)
     hub.start()
     print(f"  SIGKILL  the hub with {open_sends} sends unanswered; started again", flush=True)
 
@@ -93,7 +97,9 @@ def add_promises(table, producers, victim, log):
     quiet = [entry for entry in ended if in_broker.get(entry.uniq_key, 0) > 1 and not entry.results[0].maybe_duplicated
              and entry.results[0].outcome == "STORED"]
 
-    table.add("accepted", len(accepted), len(accepted) >= PRODUCERS * EACH - len(untold) - 1, f"wanted {PRODUCERS * EACH}")
+    unseen = [entry for entry in entries if not entry.accepted and entry.name == victim.name]
+    table.add("accepted", len(accepted), len(accepted) + len(unseen) == PRODUCERS * EACH,
+              f"wanted {PRODUCERS * EACH}, or 1 less: the call in which its process was killed")
     table.add("exactly one completion each", len(ended), len(ended) + len(untold) == len(accepted),
               f"and {len(untold)} whose process was killed before the answer")
     table.add("STORED", len(stored))
@@ -121,11 +127,11 @@ def play(broker, hub, work_dir):
     print(f"  {PRODUCERS} producers send {EACH} messages each, as processes of their own, through one hub", flush=True)
     victim = kill_a_producer(hub, producers, ports, table)
     show_memory(table, hub, producers)
-    kill_the_hub(hub, producers)
+    kill_the_hub(broker, hub, producers)
     finish_all(producers, 60)
 
     log = broker.log()
-    registrations = [event for event in log.events if event.kind == "register"]
+    registrations = [event for event in log.events if event.kind == "register" and f"producer_group={GROUP} " in event.details]
     table.add("registrations of the group at the broker", len(registrations), len(registrations) == 2, "wanted 2: one in each life of the hub")
     table.add("start to first SEND_OK of the restarted producer", f"{victim.summary()['first_stored_us'] / 1000:.1f} ms")
     add_promises(table, producers, victim, log)

@@ -10,8 +10,14 @@ static bool starts_with(struct span s, struct span prefix)
 
 static bool is_system_resource(struct span resource)
 {
-    static const char *const names[] = {"TBW102", "SCHEDULE_TOPIC_XXXX", "BenchmarkTest", "RMQ_SYS_TRANS_HALF_TOPIC", "RMQ_SYS_TRACE_TOPIC",
-                                        "RMQ_SYS_TRANS_OP_HALF_TOPIC", "TRANS_CHECK_MAX_TIME_TOPIC", "SELF_TEST_TOPIC",
+    static const char *const names[] = {"TBW102",
+                                        "SCHEDULE_TOPIC_XXXX",
+                                        "BenchmarkTest",
+                                        "RMQ_SYS_TRANS_HALF_TOPIC",
+                                        "RMQ_SYS_TRACE_TOPIC",
+                                        "RMQ_SYS_TRANS_OP_HALF_TOPIC",
+                                        "TRANS_CHECK_MAX_TIME_TOPIC",
+                                        "SELF_TEST_TOPIC",
                                         "OFFSET_MOVED_EVENT"};
     for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
         if (span_equals(resource, span_of(names[i])))
@@ -36,6 +42,7 @@ size_t namespace_wrap(char *dst, size_t cap, struct span name_space, struct span
     if (name_space.len == 0 || resource.len == 0 || is_system_resource(resource) || carries_it)
         n = snprintf(dst, cap, "%.*s", (int)resource.len, resource.data);
     else
-        n = snprintf(dst, cap, "%.*s%.*s%%%.*s", (int)prefix.len, prefix.data, (int)name_space.len, name_space.data, (int)rest.len, rest.data);
+        n = snprintf(dst, cap, "%.*s%.*s%%%.*s", (int)prefix.len, prefix.data, (int)name_space.len, name_space.data, (int)rest.len,
+                     rest.data);
     return n < 0 || (size_t)n >= cap ? 0 : (size_t)n;
 }

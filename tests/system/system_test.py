@@ -14,12 +14,11 @@ import tempfile
 import unittest
 
 HERE = pathlib.Path(__file__).resolve().parent
-sys.path.append(str(HERE.parent / "real"))
+sys.path += [str(HERE.parent / "support"), str(HERE.parent / "real")]
 
 # pylint: disable=wrong-import-position
-from hub_process import Hub, LedgerProducer  # noqa: F401
+from devbroker import DevBroker
 from processes import run, spawn, stop, tail, wait_until
-from servers import DevBroker
 
 BIN = pathlib.Path(os.environ.get("RMQHUB_BIN_DIR") or HERE.parents[1] / "build/dev/bin").resolve()
 
@@ -61,10 +60,11 @@ class SystemTest(unittest.TestCase):
         copy = shutil.copy(BIN / program, self.dir / program)  # where that user may reach it
         return subprocess.run([copy, *args], capture_output=True, text=True, timeout=20, check=False, **options)
 
-    def start_broker(self):
-        broker = DevBroker(BIN, self.dir / "devbroker.log").start()
-        self.addCleanup(broker.stop)
-        return broker
+    def start_broker(self, *options):
+        """A nameserver and a broker on free ports, which take commands (tests/devbroker/README.md)."""
+        broker = DevBroker(BIN, self.dir, *options)
+        self.addCleanup(broker.__exit__)
+        return broker.__enter__()
 
     def start_hub(self, *args, env=None, ready=True):
         """Starts rmqhubd; its log is self.log. Waits until it says that it is ready."""

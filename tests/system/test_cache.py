@@ -1,0 +1,95 @@
+#!/usr/bin/env python3
+"""What a hub remembers over its restarts: routes, and the name that stands for DEFAULT."""
+
+import json
+import re
+
+from system_test import OK, SystemTest, main, wait_until
+
+
+class Cache(SystemTest):
+    def setUp(self):
+        super().setUp()
+        self.broker = self.start_broker()
+        self.conf = self.file("rmqhub.conf", "[cluster c]\n"
+                              f"namesrv_addr = {self.broker.namesrv}\npoll_name_server_interval_ms = 1000\n")
+        self.hub = self.start_hub("-c", self.conf)
+
+    def send(self):
+        result = self.rmqhub("send", "--group", "g", "--topic", "CachedTopic", "--body", "x")
+        self.assertEqual(result.returncode, OK, result.stderr + result.stdout)
+
+    def items(self, verb):
+        result = self.rmqhub(verb, "--json")
+        self.assertEqual(result.returncode, OK, result.stderr)
+        return json.loads(result.stdout)["items"]
+
+    def route_source(self):
+        sources = [item["source"] for item in self.items("routes") if item["topic"] == "CachedTopic"]
+        return sources[0] if sources else None
+
+    def client_id(self):
+        return wait_until(lambda: [item["client_id"] for item in self.items("instances")], 5, "an instance")[0]
+
+    def wait_until_saved(self):
+        """The writer commits within about a second."""
+        wait_until(lambda: b"CachedTopic" in (self.state_dir / "data.mdb").read_bytes(), 10, "the route in the cache file")
+
+    def restart(self):
+        self.hub.kill()
+        self.hub.wait()
+        self.hub = self.start_hub("-c", self.conf)
+
+    def without_nameserver(self):
+        self.broker.command("listen off nameserver")
+        self.broker.command("disconnect all")
+
+    def test_a_killed_hub_sends_by_its_cached_routes_while_no_nameserver_answers(self):
+        self.send()
+        self.wait_until_saved()
+        self.without_nameserver()
+        self.restart()
+        self.send()
+        wait_until(lambda: self.route_source() == "cache", 5, f"source cache, not {self.route_source()}")
+        self.broker.command("listen on nameserver")
+        wait_until(lambda: self.route_source() == "nameserver", 10, "the first answer of the nameserver to replace it")
+
+    def test_a_restarted_hub_keeps_the_name_that_stands_for_default(self):
+        self.send()
+        before = self.client_id()
+        self.assertRegex(before, r"@\d+#\d+$")
+        self.wait_until_saved()
+        self.restart()
+        self.send()
+        self.assertEqual(self.client_id(), before)
+
+    def test_a_damaged_cache_is_set_aside_and_rebuilt(self):
+        self.send()
+        self.wait_until_saved()
+        self.hub.kill()
+        self.hub.wait()
+        file = self.state_dir / "data.mdb"
+        file.write_bytes(file.read_bytes()[:5000])
+        before = self.log_size()
+        self.hub = self.start_hub("-c", self.conf)
+        self.assertRegex(self.log_since(before), r"data\.mdb was damaged \(.+\).* kept as data\.mdb\.damaged-")
+        self.assertEqual(len(list(self.state_dir.glob("data.mdb.damaged-*"))), 1)
+        self.send()
+        self.wait_until_saved()
+
+    def test_noise_in_the_cache_never_becomes_a_route(self):
+        self.send()
+        self.wait_until_saved()
+        self.hub.kill()
+        self.hub.wait()
+        file = self.state_dir / "data.mdb"
+        file.write_bytes(re.sub(rb"127\.0\.0\.1", b"127.0.0.2", file.read_bytes()))
+        self.without_nameserver()
+        self.hub = self.start_hub("-c", self.conf)
+        result = self.rmqhub("send", "--group", "g", "--topic", "CachedTopic", "--body", "x", "--timeout", "300")
+        self.assertNotEqual(result.returncode, OK)
+        self.assertIn("NOT_STORED", result.stdout + result.stderr)
+
+
+if __name__ == "__main__":
+    main()

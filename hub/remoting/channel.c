@@ -484,7 +484,7 @@ static void on_readable(struct channel *ch)
             return;
         if ((size_t)n < room)
             break;
-        if (b->cap < READ_BUFFER_MAX_BYTES && b->head == b->tail)
+        if (b->cap < READ_BUFFER_MAX_BYTES)
             buffer_grow(b, b->cap * 4 > READ_BUFFER_MAX_BYTES ? READ_BUFFER_MAX_BYTES : b->cap * 4);
         budget -= (size_t)n < budget ? (size_t)n : budget;
     }

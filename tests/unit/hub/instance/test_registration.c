@@ -1,0 +1,432 @@
+/*
+ * What brokers are told about producer groups, and when. The hazards are those of
+ * every 4.9.3 and 5.3.3 broker: a group that falls silent kills the connection
+ * (17), and an UNREGISTER makes the broker forget the clientId (16).
+ */
+#include <stdarg.h>
+#include <stddef.h>
+#include <setjmp.h>
+#include <cmocka.h>
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "hub/instance/registration.h"
+#include "hub/protocol/codes.h"
+#include "shm/base/clock.h"
+#include "tests/unit/hub/net_fixture.h"
+
+static struct net_fixture fx;
+
+static int setup(void **state)
+{
+    (void)state;
+    net_setup(&fx);
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    (void)state;
+    net_teardown(&fx);
+    return 0;
+}
+
+static struct producer *join(const char *group)
+{
+    struct producer *p;
+    const char *why = NULL;
+    assert_int_equal(producer_acquire(net_instance(&fx), span_of(group), 1000, &p, &why), 0);
+    return p;
+}
+
+static bool names(const struct fake_request *heartbeat, const char *group)
+{
+    const char *at = heartbeat ? strstr(heartbeat->text, group) : NULL;
+    size_t len = strlen(group);
+    return at && (at == heartbeat->text || at[-1] == ',') && (at[len] == '\0' || at[len] == ',');
+}
+
+/* Brings up the connection to broker-a. */
+static struct topic_entry *connect_broker(void)
+{
+    struct topic_entry *topic = topic_entry_acquire(net_instance(&fx), SPAN_LITERAL("T"), NULL);
+    assert_non_null(topic);
+    net_pump(&fx);
+    assert_int_equal(fake_server_open_conns(fx.brokers[0]), 1);
+    return topic;
+}
+
+static void the_heartbeat_precedes_every_send_on_a_connection(void **state)
+{
+    (void)state;
+    struct producer *p = join("G");
+    struct topic_entry *topic = topic_entry_acquire(fx.instance, SPAN_LITERAL("T"), NULL);
+    struct net_send send;
+    net_send_init(&send, &fx, p, topic);
+    producer_send(&send.request);
+    net_pump(&fx);
+    assert_int_equal(send.outcome.outcome, SEND_STORED);
+    assert_int_equal(fx.brokers[0]->log[0].code, REQUEST_HEART_BEAT);
+    assert_true(names(&fx.brokers[0]->log[0], "G"));
+    assert_true(names(&fx.brokers[0]->log[0], "CLIENT_INNER_PRODUCER"));
+    assert_string_equal(fx.brokers[0]->log[0].client_id, "192.0.2.2@unit");
+    assert_int_equal(fx.brokers[0]->log[1].code, REQUEST_SEND_MESSAGE_V2);
+}
+
+static void a_new_group_is_announced_at_once(void **state)
+{
+    (void)state;
+    join("G");
+    connect_broker();
+    unsigned before = fake_server_count(fx.brokers[0], REQUEST_HEART_BEAT);
+    join("H");
+    net_pump(&fx);
+    assert_int_equal(fake_server_count(fx.brokers[0], REQUEST_HEART_BEAT), before + 1);
+    assert_true(names(fake_server_last(fx.brokers[0], REQUEST_HEART_BEAT), "G"));
+    assert_true(names(fake_server_last(fx.brokers[0], REQUEST_HEART_BEAT), "H"));
+    join("H"); /* a second user of a known group is nobody's news */
+    net_pump(&fx);
+    assert_int_equal(fake_server_count(fx.brokers[0], REQUEST_HEART_BEAT), before + 1);
+}
+
+static void heartbeats_are_one_per_broker_and_interval(void **state)
+{
+    (void)state;
+    net_set_route(&fx, 2, 1);
+    join("G");
+    join("H");
+    connect_broker();
+    net_advance(&fx, 2000);
+    unsigned before[2] = {fake_server_count(fx.brokers[0], REQUEST_HEART_BEAT), fake_server_count(fx.brokers[1], REQUEST_HEART_BEAT)};
+    net_advance(&fx, 90000);
+    for (unsigned i = 0; i < 2; i++)
+        assert_int_equal(fake_server_count(fx.brokers[i], REQUEST_HEART_BEAT), before[i] + 3);
+    assert_int_equal(fx.instance->brokers.brokers[1]->heartbeat.last_20 & 7, 7);
+    assert_int_equal(fx.instance->brokers.brokers[1]->heartbeat.broker_version, PROTOCOL_VERSION_4_9_3);
+}
+
+/* Hazard 17: as long as it lingers a group goes on being announced, and it is unregistered on the connection that knows it. */
+static void a_lingering_group_is_announced_until_it_is_unregistered(void **state)
+{
+    (void)state;
+    struct producer *g = join("G");
+    join("H");
+    connect_broker();
+    producer_release(g, false);
+    assert_int_equal(g->state, PRODUCER_LINGERING);
+    net_advance(&fx, 59000);
+    assert_int_equal(fake_server_count(fx.brokers[0], REQUEST_UNREGISTER_CLIENT), 0);
+    assert_true(names(fake_server_last(fx.brokers[0], REQUEST_HEART_BEAT), "G"));
+    net_advance(&fx, 2000);
+    const struct fake_request *first = NULL;
+    for (unsigned i = 0; i < fx.brokers[0]->log_count && !first; i++)
+        if (fx.brokers[0]->log[i].code == REQUEST_UNREGISTER_CLIENT)
+            first = &fx.brokers[0]->log[i];
+    assert_non_null(first);
+    assert_string_equal(first->text, "G");
+    assert_string_equal(first->client_id, "192.0.2.2@unit");
+    assert_int_equal(first->conn, fx.brokers[0]->log[0].conn);
+    assert_false(names(fake_server_last(fx.brokers[0], REQUEST_HEART_BEAT), "G"));
+    assert_null(producer_table_find(&fx.instance->producers, "G", 1));
+}
+
+/* Hazard 17, the general form: play the broker's table over a random life and look for a group left behind. */
+static void no_group_is_ever_left_behind(void **state)
+{
+    (void)state;
+    struct producer *users[8] = {0};
+    char known[8] = {0};
+    fx.config.linger_ms = 5000;
+    join("keep");
+    connect_broker();
+    srand(7);
+    for (int step = 0; step < 300; step++) {
+        unsigned i = (unsigned)rand() % 8;
+        char name[8];
+        snprintf(name, sizeof(name), "R%u", i);
+        if (!users[i]) {
+            users[i] = join(name);
+        } else {
+            producer_release(users[i], rand() % 3 == 0);
+            users[i] = NULL;
+        }
+        net_advance(&fx, (unsigned)rand() % 4000);
+    }
+    net_advance(&fx, 40000);
+    for (unsigned n = 0; n < fx.brokers[0]->log_count; n++) {
+        const struct fake_request *r = &fx.brokers[0]->log[n];
+        for (unsigned i = 0; i < 8; i++) {
+            char name[8];
+            snprintf(name, sizeof(name), "R%u", i);
+            if (r->code == REQUEST_HEART_BEAT) {
+                /* A group that was announced may only be missing after its UNREGISTER. */
+                assert_false(known[i] && !names(r, name));
+                known[i] = names(r, name);
+            } else if (r->code == REQUEST_UNREGISTER_CLIENT && strcmp(r->text, name) == 0) {
+                known[i] = 0;
+            }
+        }
+    }
+    for (unsigned i = 0; i < 8; i++)
+        assert_int_equal(known[i], users[i] != NULL);
+    assert_int_equal(fx.brokers[0]->accepted, 1);
+}
+
+/* Hazard 16: UNREGISTER(group), UNREGISTER(inner), HEARTBEAT, each after the reply to the one before. */
+static void an_unregister_is_followed_by_the_marker_dance(void **state)
+{
+    (void)state;
+    struct producer *g = join("G");
+    join("H");
+    connect_broker();
+    unsigned from = fx.brokers[0]->log_count;
+    fx.brokers[0]->mute = true;
+    producer_release(g, true);
+    net_pump(&fx);
+    assert_int_equal(fx.brokers[0]->log_count, from + 1); /* nothing more before the answer */
+    const struct fake_request *r = &fx.brokers[0]->log[from];
+    assert_int_equal(r->code, REQUEST_UNREGISTER_CLIENT);
+    assert_string_equal(r->text, "G");
+    fx.brokers[0]->mute = false;
+    fake_server_reply(fake_server_last_conn(fx.brokers[0]), r->opaque, 0, NULL, NULL, 0, (struct span){"", 0});
+    net_pump(&fx);
+    assert_int_equal(fx.brokers[0]->log_count, from + 3);
+    assert_int_equal(r[1].code, REQUEST_UNREGISTER_CLIENT);
+    assert_string_equal(r[1].text, "CLIENT_INNER_PRODUCER");
+    assert_int_equal(r[2].code, REQUEST_HEART_BEAT);
+    assert_true(names(&r[2], "CLIENT_INNER_PRODUCER"));
+    assert_true(names(&r[2], "H"));
+    assert_false(names(&r[2], "G"));
+}
+
+static void a_group_that_returns_while_it_is_unregistered_is_announced_again(void **state)
+{
+    (void)state;
+    struct producer *g = join("G");
+    connect_broker();
+    fx.brokers[0]->mute = true;
+    producer_release(g, true);
+    net_pump(&fx);
+    const struct fake_request *r = fake_server_last(fx.brokers[0], REQUEST_UNREGISTER_CLIENT);
+    assert_ptr_equal(join("G"), g);
+    fx.brokers[0]->mute = false;
+    fake_server_reply(fake_server_last_conn(fx.brokers[0]), r->opaque, 0, NULL, NULL, 0, (struct span){"", 0});
+    net_pump(&fx);
+    assert_true(names(fake_server_last(fx.brokers[0], REQUEST_HEART_BEAT), "G"));
+    assert_int_equal(g->state, PRODUCER_ACTIVE);
+}
+
+static void without_linger_a_release_unregisters_at_once(void **state)
+{
+    (void)state;
+    fx.config.linger_ms = 0;
+    struct producer *g = join("G");
+    join("H");
+    connect_broker();
+    producer_release(g, false);
+    net_pump(&fx);
+    assert_int_equal(fake_server_count(fx.brokers[0], REQUEST_UNREGISTER_CLIENT), 2);
+    assert_null(producer_table_find(&fx.instance->producers, "G", 1));
+}
+
+static void a_reconnect_announces_first_and_everything(void **state)
+{
+    (void)state;
+    struct producer *p = join("G");
+    struct topic_entry *topic = connect_broker();
+    unsigned from = fx.brokers[0]->log_count;
+    fake_server_drop_conns(fx.brokers[0], false);
+    net_pump(&fx);
+    struct net_send send;
+    net_send_init(&send, &fx, p, topic);
+    producer_send(&send.request);
+    net_advance(&fx, 300);
+    assert_int_equal(send.outcome.outcome, SEND_STORED);
+    assert_true(send.outcome.connect_us > 0);
+    assert_int_equal(fx.brokers[0]->log[from].code, REQUEST_HEART_BEAT);
+    assert_int_equal(fx.brokers[0]->log[from].conn, 2);
+    assert_true(names(&fx.brokers[0]->log[from], "G"));
+}
+
+static void a_lost_broker_is_dialled_again_without_any_send(void **state)
+{
+    (void)state;
+    join("G");
+    connect_broker();
+    fake_server_drop_conns(fx.brokers[0], true);
+    net_advance(&fx, 300);
+    assert_int_equal(fake_server_open_conns(fx.brokers[0]), 1);
+    assert_int_equal(fx.instance->brokers.brokers[0]->master->counters.connections_lost, 1);
+}
+
+static void two_silent_heartbeats_end_a_connection(void **state)
+{
+    (void)state;
+    join("G");
+    connect_broker();
+    fx.brokers[0]->mute_code = REQUEST_HEART_BEAT;
+    net_advance(&fx, 1000); /* the first periodic one */
+    net_advance(&fx, 2900);
+    assert_int_equal(fx.brokers[0]->accepted, 1);
+    net_advance(&fx, 5000);
+    assert_true(fx.brokers[0]->accepted > 1);
+    assert_true(fx.instance->brokers.brokers[0]->heartbeat.failed >= 2);
+}
+
+static void a_refused_heartbeat_is_recorded_and_keeps_the_connection(void **state)
+{
+    (void)state;
+    join("G");
+    connect_broker();
+    struct channel *ch = fx.instance->brokers.brokers[0]->master;
+    fx.brokers[0]->mute_code = REQUEST_HEART_BEAT;
+    net_advance(&fx, 1000);
+    const struct fake_request *r = fake_server_last(fx.brokers[0], REQUEST_HEART_BEAT);
+    fake_server_reply(fake_server_last_conn(fx.brokers[0]), r->opaque, 1, "no thanks", NULL, 0, (struct span){"", 0});
+    net_pump(&fx);
+    assert_int_equal(ch->state, CHANNEL_CONNECTED);
+    assert_string_equal(fx.instance->brokers.brokers[0]->heartbeat.last_error, "no thanks");
+    assert_int_equal(fx.instance->brokers.brokers[0]->heartbeat.last_20 & 1, 0);
+}
+
+static void a_master_that_moves_is_left_politely(void **state)
+{
+    (void)state;
+    join("G");
+    connect_broker();
+    char moved[sizeof(fx.route_body)];
+    snprintf(moved, sizeof(moved),
+             "{\"brokerDatas\":[{\"brokerAddrs\":{0:\"%s\"},\"brokerName\":\"broker-a\",\"cluster\":\"C\"}],\"queueDatas\":[{\"brokerName\":"
+             "\"broker-a\",\"perm\":6,\"readQueueNums\":2,\"topicSysFlag\":0,\"writeQueueNums\":2}]}",
+             fx.brokers[1]->address);
+    memcpy(fx.route_body, moved, sizeof(moved));
+    net_advance(&fx, 31000);
+    assert_int_equal(fake_server_open_conns(fx.brokers[0]), 0);
+    assert_int_equal(fake_server_open_conns(fx.brokers[1]), 1);
+    assert_int_equal(fake_server_count(fx.brokers[0], REQUEST_UNREGISTER_CLIENT), 2); /* G and the inner group */
+    assert_true(names(fake_server_last(fx.brokers[1], REQUEST_HEART_BEAT), "G"));
+}
+
+static void a_drain_unregisters_everything(void **state)
+{
+    (void)state;
+    join("G");
+    join("H");
+    connect_broker();
+    mq_client_manager_drain(fx.manager);
+    assert_false(mq_client_manager_is_drained(fx.manager));
+    net_pump(&fx);
+    assert_true(mq_client_manager_is_drained(fx.manager));
+    assert_int_equal(fake_server_count(fx.brokers[0], REQUEST_UNREGISTER_CLIENT), 3);
+    struct instance_key key = {.instance_name = "late"};
+    struct mq_client_instance *in;
+    const char *why;
+    assert_true(mq_client_manager_get_or_create(fx.manager, &key, &in, &why) < 0);
+}
+
+static void an_unused_instance_ends_and_can_come_back(void **state)
+{
+    (void)state;
+    struct producer *g = join("G");
+    struct topic_entry *topic = connect_broker();
+    topic_entry_release(topic);
+    producer_release(g, true);
+    net_advance(&fx, 2500);
+    assert_int_equal(mq_client_manager_count(fx.manager), 0);
+    assert_int_equal(fake_server_open_conns(fx.brokers[0]), 0);
+    assert_int_equal(fake_server_open_conns(fx.name_servers[0]), 0);
+    join("G");
+    connect_broker();
+    assert_int_equal(mq_client_manager_count(fx.manager), 1);
+}
+
+static void groups_belong_to_the_user_who_registered_them(void **state)
+{
+    (void)state;
+    struct producer *p = join("G"), *q;
+    const char *why = NULL;
+    assert_int_equal(producer_acquire(fx.instance, SPAN_LITERAL("G"), 1001, &q, &why), -EPERM);
+    assert_non_null(why);
+    producer_release(p, false); /* the linger keeps the owner */
+    assert_int_equal(producer_acquire(fx.instance, SPAN_LITERAL("G"), 1001, &q, &why), -EPERM);
+    assert_int_equal(producer_acquire(fx.instance, SPAN_LITERAL("CLIENT_INNER_PRODUCER"), 1000, &q, &why), -EINVAL);
+    assert_int_equal(producer_acquire(fx.instance, SPAN_LITERAL("DEFAULT_PRODUCER"), 1000, &q, &why), -EINVAL);
+    assert_int_equal(producer_acquire(fx.instance, SPAN_LITERAL("a b"), 1000, &q, &why), -EINVAL);
+    producer_acquire(fx.instance, SPAN_LITERAL("G"), 1000, &q, &why);
+    assert_ptr_equal(p, q);
+    assert_int_equal(p->linger_until_ns, 0);
+}
+
+static void the_group_table_is_bounded(void **state)
+{
+    (void)state;
+    struct producer *p;
+    const char *why = NULL;
+    char name[16];
+    net_instance(&fx);
+    for (unsigned i = 1; i < PRODUCER_GROUPS_MAX; i++) {
+        snprintf(name, sizeof(name), "G%u", i);
+        join(name);
+    }
+    assert_int_equal(producer_acquire(fx.instance, SPAN_LITERAL("more"), 1000, &p, &why), -EDQUOT);
+    assert_non_null(why);
+    connect_broker();
+    assert_int_equal(fx.instance->brokers.brokers[0]->heartbeat.ok, 1);
+}
+
+static void brokers_get_the_answers_of_a_producer(void **state)
+{
+    (void)state;
+    static const struct {
+        int32_t code, flag, answer; /* -1: none */
+    } cases[] = {{39, 2, -1}, {40, 2, -1}, {220, 2, -1}, {221, 0, 1}, {307, 0, 1}, {309, 0, 1}, {326, 0, 3}, {999, 0, 3}, {999, 2, -1}};
+    join("G");
+    connect_broker();
+    for (unsigned i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        char frame[256];
+        size_t len;
+        struct remoting_encoder e;
+        unsigned from = fx.brokers[0]->log_count;
+        remoting_encode_begin(&e, frame, sizeof(frame), SERIALIZE_JSON, cases[i].code, LANGUAGE_JAVA, 399, 7000 + (int)i, cases[i].flag);
+        assert_non_null(remoting_encode_body(&e, 0, &len));
+        fake_server_send(fake_server_last_conn(fx.brokers[0]), frame, len);
+        net_pump(&fx);
+        assert_int_equal(fx.brokers[0]->log_count, from + (cases[i].answer >= 0));
+        if (cases[i].answer >= 0) {
+            assert_int_equal(fx.brokers[0]->log[from].code, cases[i].answer);
+            assert_int_equal(fx.brokers[0]->log[from].opaque, 7000 + (int)i);
+            assert_int_equal(fx.brokers[0]->log[from].flag, REMOTING_FLAG_RESPONSE);
+        }
+    }
+    assert_int_equal(fx.instance->requests_from_brokers, sizeof(cases) / sizeof(cases[0]));
+}
+
+#define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        T(the_heartbeat_precedes_every_send_on_a_connection),
+        T(a_new_group_is_announced_at_once),
+        T(heartbeats_are_one_per_broker_and_interval),
+        T(a_lingering_group_is_announced_until_it_is_unregistered),
+        T(no_group_is_ever_left_behind),
+        T(an_unregister_is_followed_by_the_marker_dance),
+        T(a_group_that_returns_while_it_is_unregistered_is_announced_again),
+        T(without_linger_a_release_unregisters_at_once),
+        T(a_reconnect_announces_first_and_everything),
+        T(a_lost_broker_is_dialled_again_without_any_send),
+        T(two_silent_heartbeats_end_a_connection),
+        T(a_refused_heartbeat_is_recorded_and_keeps_the_connection),
+        T(a_master_that_moves_is_left_politely),
+        T(a_drain_unregisters_everything),
+        T(an_unused_instance_ends_and_can_come_back),
+        T(groups_belong_to_the_user_who_registered_them),
+        T(the_group_table_is_bounded),
+        T(brokers_get_the_answers_of_a_producer),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -16,11 +16,11 @@
 
 static int copy_absolute(char *dst, size_t cap, const char *path)
 {
-    char cwd[RUNTIME_PATH_CAP];
     int n;
     if (path[0] == '/') {
         n = snprintf(dst, cap, "%s", path);
     } else {
+        char cwd[RUNTIME_PATH_CAP];
         if (!getcwd(cwd, sizeof(cwd)))
             return -errno;
         n = snprintf(dst, cap, "%s/%s", cwd, path);

@@ -339,8 +339,8 @@ static uint64_t hash_fields(uint64_t hash, const struct table_field *field)
 
 uint64_t table_fingerprint(void)
 {
-    static const struct table_field *const shared[] = {file_header_fields, section_desc_fields, half_header_fields,
-                                                       table_hub_fields, queue_data_fields};
+    static const struct table_field *const shared[] = {file_header_fields, section_desc_fields, half_header_fields, table_hub_fields,
+                                                       queue_data_fields};
     uint64_t hash = UINT64_C(0xcbf29ce484222325);
     for (size_t i = 0; i < sizeof(shared) / sizeof(shared[0]); i++)
         hash = hash_fields(hash, shared[i]);

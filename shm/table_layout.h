@@ -23,8 +23,8 @@
 #include <stdint.h>
 
 #define TABLE_MAGIC UINT64_C(0x314c425448514d52) /* "RMQHTBL1" */
-#define TABLE_VERSION_MAJOR 1
-#define TABLE_VERSION_MINOR 0
+#define TABLE_VERSION_MAJOR 1u
+#define TABLE_VERSION_MINOR 0u
 #define TABLE_HEADER_BYTES 4096u
 #define TABLE_SECTION_SLOTS 32u
 /** Largest accepted file: every section at its largest capacity stays far below. */
@@ -97,8 +97,8 @@ struct table_hub {
     uint32_t pid;
     uint8_t state; /* enum table_hub_state */
     uint8_t reserved0[3];
-    uint64_t epoch;         /* changes with every hub */
-    int64_t start_wall_ms;  /* since the Unix epoch */
+    uint64_t epoch;        /* changes with every hub */
+    int64_t start_wall_ms; /* since the Unix epoch */
     int64_t up_ms;
     uint64_t rss_bytes;     /* whole process, shared pages included */
     uint64_t private_bytes; /* without pages shared with clients or the table */
@@ -175,7 +175,7 @@ struct table_client {
     int64_t attach_age_ms;
     int64_t last_send_age_ms;
     char command[32];
-    char group[256]; /* its first producer group */
+    char group[256];  /* its first producer group */
     char reason[160]; /* why it is quarantined */
     uint8_t reserved1[40];
 };

@@ -28,7 +28,7 @@ struct table_reader {
     char reason[RUNTIME_PATH_CAP + 256];
     struct table_file_header header;
     struct table_half_header half;
-    char *image;         /* as long as one half */
+    char *image; /* as long as one half */
     uint64_t image_bytes;
     uint64_t generation; /* of the image; 0: none */
     uint8_t boot_id[16];

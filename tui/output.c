@@ -61,10 +61,10 @@ json_t *output_envelope(const char *verb, const struct table_source *source)
     snprintf(schema, sizeof(schema), "rmqhub.%s/1", verb);
     snprintf(epoch, sizeof(epoch), "%llu", (unsigned long long)half->hub.epoch);
     format_time(published, half->published_wall_ms);
-    return json_pack("{s:s, s:{s:s, s:i, s:s, s:o, s:o, s:s}, s:I, s:b}", "schema", schema, "hub", "state",
-                     table_source_hub_state(source), "pid", (int)half->hub.pid, "epoch", epoch, "version",
-                     json_text(half->hub.version), "runtime_dir", json_text(source->dir), "published_at", published, "data_age_ms",
-                     (json_int_t)source->age_ms, "stale", source->liveness != HUB_ALIVE);
+    return json_pack("{s:s, s:{s:s, s:i, s:s, s:o, s:o, s:s}, s:I, s:b}", "schema", schema, "hub", "state", table_source_hub_state(source),
+                     "pid", (int)half->hub.pid, "epoch", epoch, "version", json_text(half->hub.version), "runtime_dir",
+                     json_text(source->dir), "published_at", published, "data_age_ms", (json_int_t)source->age_ms, "stale",
+                     source->liveness != HUB_ALIVE);
 }
 
 int output_json(const struct selection *s, const struct table_source *source)

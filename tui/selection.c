@@ -114,8 +114,7 @@ static bool contains(const char *text, const char *word, size_t len)
     return false;
 }
 
-static bool any_column_contains(const struct selection *s, const struct table_reader *reader, const void *row, const char *word,
-                                size_t len)
+static bool any_column_contains(const struct selection *s, const struct table_reader *reader, const void *row, const char *word, size_t len)
 {
     for (unsigned i = 0; i < s->view->column_count; i++) {
         struct cell cell;
@@ -130,7 +129,7 @@ static bool any_column_contains(const struct selection *s, const struct table_re
 
 static bool compare_holds(const struct cell *cell, char op, const char *value, size_t len)
 {
-    char wanted[256], text[1024];
+    char wanted[256];
     int64_t number;
     text_copy(wanted, sizeof(wanted), value, len);
     bool numeric = cell->kind != CELL_TEXT && cell->kind != CELL_NONE && text_parse_i64(wanted, INT64_MIN, INT64_MAX, &number);
@@ -140,6 +139,7 @@ static bool compare_holds(const struct cell *cell, char op, const char *value, s
     if (numeric) {
         equal = cell->number == number;
     } else {
+        char text[1024];
         cell_print(cell, text, sizeof(text));
         equal = strcmp(text, wanted) == 0 || (cell->kind == CELL_TEXT && strcmp(cell->text, wanted) == 0);
     }

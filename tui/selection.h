@@ -12,13 +12,13 @@ struct selection {
     const struct view *view;
     const struct column *columns[SELECTION_COLUMNS_MAX]; /* in order of output */
     unsigned column_count;
-    bool columns_chosen;                       /* else: JSON shows all, text the titled ones */
+    bool columns_chosen; /* else: JSON shows all, text the titled ones */
     const char *filters[SELECTION_FILTERS_MAX];
     unsigned filter_count;
-    const char *exact;                         /* the first column equals this; NULL: any */
+    const char *exact; /* the first column equals this; NULL: any */
     const struct column *sort;
     bool descending;
-    const void **rows;                         /* result of selection_apply() */
+    const void **rows; /* result of selection_apply() */
     size_t row_count, hidden;
 };
 

@@ -98,8 +98,8 @@ static void pace(const struct sender *s, uint64_t index)
     uint64_t rate = (uint64_t)s->options->rate;
     uint64_t due = s->start_ns + index / rate * NS_PER_S + index % rate * NS_PER_S / rate;
     struct timespec at = {(time_t)(due / NS_PER_S), (long)(due % NS_PER_S)};
-    while (clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &at, NULL) == EINTR)
-        continue;
+    while (clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &at, NULL) == EINTR) {
+    }
 }
 
 static void landed(void *ctx, const rmqhub_result_t *result)
@@ -220,8 +220,10 @@ static int open_input(struct sender *s)
     } else {
         s->body_len = o->body ? strlen(o->body) : (size_t)o->size;
         s->body = malloc(s->body_len + 1);
-        for (size_t i = 0; s->body && i < s->body_len; i++)
-            s->body[i] = o->body ? o->body[i] : (char)('a' + i % 26);
+        if (s->body && o->body)
+            memcpy(s->body, o->body, s->body_len);
+        for (size_t i = 0; s->body && !o->body && i < s->body_len; i++)
+            s->body[i] = "abcdefghijklmnopqrstuvwxyz"[i % 26];
         r = s->body ? 0 : -ENOMEM;
     }
     if (r < 0)

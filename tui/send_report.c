@@ -94,27 +94,31 @@ static json_t *escaped(const char *text)
     return json_string(safe);
 }
 
-static void print_item(uint64_t index, int error, const rmqhub_result_t *result, uint32_t total_us, bool accepted)
+static json_t *result_item(uint64_t index, const rmqhub_result_t *result, uint32_t total_us)
 {
     char offset[32];
-    json_t *item;
-    if (accepted) {
-        struct rmqhub_timings t = rmqhub_result_timings(result);
-        bool stored = rmqhub_result_outcome(result) == RMQHUB_STORED;
-        snprintf(offset, sizeof(offset), "%lld", (long long)rmqhub_result_queue_offset(result));
-        item = json_pack("{s:I, s:s, s:o, s:i, s:o, s:o, s:o, s:o, s:i, s:o, s:i, s:b, s:i, s:i, s:i, s:i, s:i}", "index",
-                         (json_int_t)index, "outcome", rmqhub_outcome_name(rmqhub_result_outcome(result)), "send_status",
-                         stored ? escaped(rmqhub_send_status_name(rmqhub_result_send_status(result))) : json_null(), "code",
-                         (int)rmqhub_result_code(result), "reason", escaped(rmqhub_result_reason(result)), "uniq_key",
-                         escaped(rmqhub_result_uniq_key(result)), "offset_msg_id", escaped(rmqhub_result_offset_msg_id(result)),
-                         "broker", escaped(rmqhub_result_broker_name(result)), "queue_id", (int)rmqhub_result_queue_id(result),
-                         "queue_offset", stored ? json_string(offset) : json_null(), "attempts", (int)rmqhub_result_attempts(result),
-                         "maybe_duplicated", rmqhub_result_maybe_duplicated(result), "total_us", (int)total_us, "ring_us",
-                         (int)t.ring_us, "hub_us", (int)t.hub_us, "connect_us", (int)t.connect_us, "wire_us", (int)t.wire_us);
-    } else {
-        item = json_pack("{s:I, s:s, s:s, s:o}", "index", (json_int_t)index, "outcome", "REFUSED", "error", rmqhub_error_name(error),
-                         "reason", escaped(rmqhub_error_text(error)));
-    }
+    struct rmqhub_timings t = rmqhub_result_timings(result);
+    bool stored = rmqhub_result_outcome(result) == RMQHUB_STORED;
+    snprintf(offset, sizeof(offset), "%lld", (long long)rmqhub_result_queue_offset(result));
+    return json_pack("{s:I, s:s, s:o, s:i, s:o, s:o, s:o, s:o, s:i, s:o, s:i, s:b, s:I, s:I, s:I, s:I, s:I}", "index", (json_int_t)index,
+                     "outcome", rmqhub_outcome_name(rmqhub_result_outcome(result)), "send_status",
+                     stored ? escaped(rmqhub_send_status_name(rmqhub_result_send_status(result))) : json_null(), "code",
+                     (int)rmqhub_result_code(result), "reason", escaped(rmqhub_result_reason(result)), "uniq_key",
+                     escaped(rmqhub_result_uniq_key(result)), "offset_msg_id", escaped(rmqhub_result_offset_msg_id(result)), "broker",
+                     escaped(rmqhub_result_broker_name(result)), "queue_id", (int)rmqhub_result_queue_id(result), "queue_offset",
+                     stored ? json_string(offset) : json_null(), "attempts", (int)rmqhub_result_attempts(result), "maybe_duplicated",
+                     rmqhub_result_maybe_duplicated(result), "total_us", (json_int_t)total_us, "ring_us", (json_int_t)t.ring_us, "hub_us",
+                     (json_int_t)t.hub_us, "connect_us", (json_int_t)t.connect_us, "wire_us", (json_int_t)t.wire_us);
+}
+
+static json_t *refusal_item(uint64_t index, int error)
+{
+    return json_pack("{s:I, s:s, s:s, s:o}", "index", (json_int_t)index, "outcome", "REFUSED", "error", rmqhub_error_name(error), "reason",
+                     escaped(rmqhub_error_text(error)));
+}
+
+static void print_item(json_t *item)
+{
     if (item)
         json_dumpf(item, stdout, JSON_COMPACT);
     json_decref(item);
@@ -145,7 +149,7 @@ void send_report_add(struct send_report *r, uint64_t index, int error, const rmq
     if (r->each && r->options->json) {
         if (r->items++)
             putchar(',');
-        print_item(index, error, result, total_us, accepted);
+        print_item(accepted ? result_item(index, result, total_us) : refusal_item(index, error));
     } else if (r->each) {
         print_line(error, result, total_us, accepted, oneway);
     } else if (!accepted || (outcome != RMQHUB_STORED && !written)) {
@@ -182,9 +186,7 @@ static void finish_json(const struct send_report *r, uint64_t total, double seco
         json_t *reason = json_pack("{s:o, s:I}", "text", escaped(r->reasons[i].text), "count", (json_int_t)r->reasons[i].count);
         if (i)
             putchar(',');
-        if (reason)
-            json_dumpf(reason, stdout, JSON_COMPACT);
-        json_decref(reason);
+        print_item(reason);
     }
     printf("]}}\n");
 }

@@ -10,13 +10,13 @@
 #include "shm/table_reader.h"
 
 enum cell_kind {
-    CELL_NONE,     /* "-" and null: it does not exist or did not happen */
+    CELL_NONE, /* "-" and null: it does not exist or did not happen */
     CELL_TEXT,
     CELL_NUMBER,
     CELL_DURATION, /* milliseconds */
     CELL_BYTES,
-    CELL_TIME,     /* milliseconds since the Unix epoch */
-    CELL_BIG,      /* a 64-bit identifier: a string in JSON */
+    CELL_TIME, /* milliseconds since the Unix epoch */
+    CELL_BIG,  /* a 64-bit identifier: a string in JSON */
     CELL_BOOL
 };
 
@@ -36,8 +36,8 @@ struct column {
     const char *title; /* heading; NULL: not shown unless asked for */
     cell_fn get;
     enum cell_kind kind;
-    uint32_t offset, bytes;       /* of the field that get reads */
-    const char *const *names;     /* of an enum's values */
+    uint32_t offset, bytes;   /* of the field that get reads */
+    const char *const *names; /* of an enum's values */
     unsigned name_count;
 };
 
@@ -64,5 +64,5 @@ void cell_print(const struct cell *cell, char *dst, size_t cap);
 /** Order of two cells of one column; nothing comes first. */
 int cell_compare(const struct cell *a, const struct cell *b);
 
-extern const struct view view_status, view_instances, view_groups, view_clients, view_routes, view_brokers, view_heartbeats,
-    view_pending, view_connections, view_tasks, view_events, view_stats, view_config;
+extern const struct view view_status, view_instances, view_groups, view_clients, view_routes, view_brokers, view_heartbeats, view_pending,
+    view_connections, view_tasks, view_events, view_stats, view_config;

@@ -89,9 +89,10 @@ static void get_history(const struct table_reader *reader, const struct column *
     (void)column;
     const struct table_heartbeat *h = row;
     uint32_t bits = h->history_bits < 20 ? h->history_bits : 20;
-    for (uint32_t i = 0; i < bits; i++)
-        cell->buffer[i] = h->history >> (bits - 1 - i) & 1 ? 'o' : 'x';
-    cell->buffer[bits] = '\0';
+    char *out = cell->buffer;
+    for (uint32_t bit = bits; bit-- > 0;)
+        *out++ = h->history >> bit & 1 ? 'o' : 'x';
+    *out = '\0';
     cell->kind = CELL_TEXT;
     cell->text = cell->buffer;
 }
@@ -126,8 +127,8 @@ static void get_request_name(const struct table_reader *reader, const struct col
     static const struct {
         int32_t code;
         const char *name;
-    } known[] = {{10, "SEND_MESSAGE"},     {34, "HEART_BEAT"},           {35, "UNREGISTER_CLIENT"},
-                 {105, "GET_ROUTEINFO_BY_TOPIC"}, {310, "SEND_MESSAGE_V2"}, {320, "SEND_BATCH_MESSAGE"}};
+    } known[] = {{10, "SEND_MESSAGE"},     {34, "HEART_BEAT"},         {35, "UNREGISTER_CLIENT"}, {105, "GET_ROUTEINFO_BY_TOPIC"},
+                 {310, "SEND_MESSAGE_V2"}, {320, "SEND_BATCH_MESSAGE"}};
     int32_t code = (int32_t)(uint32_t)load_number(row, column);
     cell->kind = CELL_TEXT;
     cell->text = "";
@@ -137,13 +138,25 @@ static void get_request_name(const struct table_reader *reader, const struct col
 }
 
 #define FIELD(row, member) offsetof(struct table_##row, member), sizeof(((struct table_##row *)0)->member)
-#define PLAIN(kind, key, title, row, member) {key, title, get_field, kind, FIELD(row, member), NULL, 0}
+#define PLAIN(kind, key, title, row, member) \
+    { \
+        key, title, get_field, kind, FIELD(row, member), NULL, 0 \
+    }
 #define TEXT(key, title, row, member) PLAIN(CELL_TEXT, key, title, row, member)
 #define NUMBER(key, title, row, member) PLAIN(CELL_NUMBER, key, title, row, member)
 #define BYTES(key, title, row, member) PLAIN(CELL_BYTES, key, title, row, member)
-#define MAYBE_MS(key, title, row, member) {key, title, get_optional, CELL_DURATION, FIELD(row, member), NULL, 0}
-#define INSTANCE(title, row) {"client_id", title, get_instance, CELL_TEXT, FIELD(row, instance), NULL, 0}
-#define NAMED(key, title, row, member, list) {key, title, get_name, CELL_TEXT, FIELD(row, member), list, COUNT_OF(list)}
+#define MAYBE_MS(key, title, row, member) \
+    { \
+        key, title, get_optional, CELL_DURATION, FIELD(row, member), NULL, 0 \
+    }
+#define INSTANCE(title, row) \
+    { \
+        "client_id", title, get_instance, CELL_TEXT, FIELD(row, instance), NULL, 0 \
+    }
+#define NAMED(key, title, row, member, list) \
+    { \
+        key, title, get_name, CELL_TEXT, FIELD(row, member), list, COUNT_OF(list) \
+    }
 
 static const char *const hub_states[] = {"starting", "running", "draining", "stopped"};
 static const char *const service_states[] = {"CREATE_JUST", "RUNNING", "SHUTDOWN_ALREADY", "START_FAILED"};
@@ -371,12 +384,9 @@ static const struct column counter_columns[] = {
 };
 
 static const struct column config_columns[] = {
-    TEXT("key", "KEY", config, key),
-    TEXT("value", "VALUE", config, value),
-    TEXT("unit", "UNIT", config, unit),
-    NAMED("source", "SOURCE", config, source, config_sources),
-    TEXT("origin", "ORIGIN", config, origin),
-    PLAIN(CELL_BOOL, "reloadable", "RELOADABLE", config, reloadable),
+    TEXT("key", "KEY", config, key),          TEXT("value", "VALUE", config, value),
+    TEXT("unit", "UNIT", config, unit),       NAMED("source", "SOURCE", config, source, config_sources),
+    TEXT("origin", "ORIGIN", config, origin), PLAIN(CELL_BOOL, "reloadable", "RELOADABLE", config, reloadable),
 };
 
 #define VIEW(view_name, in, list, when_empty, one) \

@@ -58,13 +58,13 @@ int64_t age_of_ms(const struct snapshot_now *now, int64_t then_ms)
 static void measure_memory(const struct snapshot *s, struct table_hub *hub)
 {
     char text[128];
-    unsigned long resident, shared;
     ssize_t n = s->statm_fd < 0 ? -1 : pread(s->statm_fd, text, sizeof(text) - 1, 0);
     if (n <= 0)
         return;
     text[n] = '\0';
-    if (sscanf(text, "%*u %lu %lu", &resident, &shared) != 2)
-        return;
+    char *rest = text;
+    strtoul(rest, &rest, 10); /* the size of the address space */
+    uint64_t resident = strtoul(rest, &rest, 10), shared = strtoul(rest, &rest, 10);
     uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE);
     hub->rss_bytes = resident * page;
     hub->private_bytes = (resident - shared) * page;

@@ -99,13 +99,13 @@ static void add_ipc_counters(struct table_writer *writer, const struct ipc_count
     const struct {
         const char *name;
         uint64_t value;
-    } list[] = {{"clients_attached", c->attached},     {"clients_adopted", c->adopted},
-                {"clients_taken_over", c->taken_over}, {"clients_refused", c->refused},
+    } list[] = {{"clients_attached", c->attached},       {"clients_adopted", c->adopted},
+                {"clients_taken_over", c->taken_over},   {"clients_refused", c->refused},
                 {"clients_quarantined", c->quarantined}, {"clients_died", c->died},
-                {"clients_detached", c->detached},     {"messages_taken", c->taken},
-                {"messages_completed", c->completed},  {"messages_expired_untaken", c->expired},
-                {"messages_revoked", c->revoked},      {"messages_resubmitted", c->resubmitted},
-                {"wake_bytes", c->wake_bytes},         {"doorbells", c->doorbells}};
+                {"clients_detached", c->detached},       {"messages_taken", c->taken},
+                {"messages_completed", c->completed},    {"messages_expired_untaken", c->expired},
+                {"messages_revoked", c->revoked},        {"messages_resubmitted", c->resubmitted},
+                {"wake_bytes", c->wake_bytes},           {"doorbells", c->doorbells}};
     for (unsigned i = 0; i < sizeof(list) / sizeof(list[0]); i++)
         add_number(writer, TABLE_KIND_COUNTER, list[i].name, list[i].value);
     add_number(writer, TABLE_KIND_GAUGE, "messages_in_flight", c->in_flight);
@@ -176,19 +176,32 @@ static void add_network_counters(struct table_writer *writer, const struct netwo
     const struct {
         const char *name;
         uint64_t value;
-    } list[] = {{"requests_with_reply", r->added},      {"replies", r->replied},
-                {"requests_expired", r->expired},       {"requests_lost_with_connection", r->lost},
-                {"replies_late_or_unknown", r->late_or_unknown}, {"replies_on_wrong_connection", r->wrong_channel},
-                {"response_table_scans", r->scans},     {"response_table_scan_found", r->scan_found},
-                {"requests_refused_full", r->refused_full}, {"connects", c->connects},
-                {"connect_failures", c->connect_failures}, {"connections_lost", c->connections_lost},
-                {"in_bytes", c->bytes_in},              {"out_bytes", c->bytes_out},
-                {"frames_in", c->frames_in},            {"frames_out", c->frames_out},
-                {"socket_reads", c->reads},             {"socket_writes", c->writes},
-                {"socket_writes_blocked", c->writes_blocked}, {"sends_held_back", c->held_back},
-                {"requests_from_servers", c->requests_in}, {"requests_from_servers_unsupported", s->unsupported_requests},
-                {"namesrv_requests", s->namesrv_requests}, {"namesrv_failures", s->namesrv_failures},
-                {"namesrv_failovers", s->namesrv_failovers}, {"route_polls", s->route_polls}};
+    } list[] = {{"requests_with_reply", r->added},
+                {"replies", r->replied},
+                {"requests_expired", r->expired},
+                {"requests_lost_with_connection", r->lost},
+                {"replies_late_or_unknown", r->late_or_unknown},
+                {"replies_on_wrong_connection", r->wrong_channel},
+                {"response_table_scans", r->scans},
+                {"response_table_scan_found", r->scan_found},
+                {"requests_refused_full", r->refused_full},
+                {"connects", c->connects},
+                {"connect_failures", c->connect_failures},
+                {"connections_lost", c->connections_lost},
+                {"in_bytes", c->bytes_in},
+                {"out_bytes", c->bytes_out},
+                {"frames_in", c->frames_in},
+                {"frames_out", c->frames_out},
+                {"socket_reads", c->reads},
+                {"socket_writes", c->writes},
+                {"socket_writes_blocked", c->writes_blocked},
+                {"sends_held_back", c->held_back},
+                {"requests_from_servers", c->requests_in},
+                {"requests_from_servers_unsupported", s->unsupported_requests},
+                {"namesrv_requests", s->namesrv_requests},
+                {"namesrv_failures", s->namesrv_failures},
+                {"namesrv_failovers", s->namesrv_failovers},
+                {"route_polls", s->route_polls}};
     for (unsigned i = 0; i < sizeof(list) / sizeof(list[0]); i++)
         add_number(writer, TABLE_KIND_COUNTER, list[i].name, list[i].value);
     add_number(writer, TABLE_KIND_GAUGE, "requests_pending", s->pending);

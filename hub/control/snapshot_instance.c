@@ -17,7 +17,7 @@ struct place {
     struct table_writer *writer;
     const struct snapshot_now *now;
     const struct mq_client_instance *instance;
-    uint32_t index;                  /* row of the instance */
+    uint32_t index;                   /* row of the instance */
     uint32_t broker_row[BROKERS_MAX]; /* row of each broker's first address */
 };
 
@@ -25,7 +25,8 @@ _Static_assert((int)TABLE_CHANNEL_IDLE == CHANNEL_IDLE && (int)TABLE_CHANNEL_RES
                    (int)TABLE_CHANNEL_CONNECTING == CHANNEL_CONNECTING && (int)TABLE_CHANNEL_CONNECTED == CHANNEL_CONNECTED &&
                    (int)TABLE_CHANNEL_BACKOFF == CHANNEL_BACKOFF && (int)TABLE_CHANNEL_CLOSED == CHANNEL_CLOSED,
                "channel states are copied");
-_Static_assert((int)TABLE_CREATE_JUST == SERVICE_CREATE_JUST && (int)TABLE_START_FAILED == SERVICE_START_FAILED, "service states are copied");
+_Static_assert((int)TABLE_CREATE_JUST == SERVICE_CREATE_JUST && (int)TABLE_START_FAILED == SERVICE_START_FAILED,
+               "service states are copied");
 _Static_assert((int)TABLE_GROUP_ACTIVE == PRODUCER_ACTIVE && (int)TABLE_GROUP_UNREGISTERING == PRODUCER_UNREGISTERING,
                "group states are copied");
 _Static_assert((int)TABLE_ROUTE_FROM_NAMESERVER == ROUTE_NAMESRV && (int)TABLE_ROUTE_FROM_DEFAULT_TOPIC == ROUTE_DEFAULT_TOPIC &&
@@ -204,7 +205,7 @@ static void name_local_address(char *dst, size_t cap, int fd)
         struct sockaddr any;
         struct sockaddr_in v4;
         struct sockaddr_in6 v6;
-    } address;
+    } address = {.v6 = {0}};
     socklen_t len = sizeof(address);
     char host[INET6_ADDRSTRLEN];
     if (fd < 0 || getsockname(fd, &address.any, &len) < 0)

@@ -23,7 +23,10 @@
 #include "shm/table_reader.h"
 #include "shm/table_writer.h"
 
-#define SMALL {8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 64}
+#define SMALL \
+    { \
+        8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 64 \
+    }
 
 static const uint32_t small[TABLE_SECTION_COUNT] = SMALL;
 static char dir[64], path[96];

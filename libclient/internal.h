@@ -27,8 +27,8 @@
 #define WAIT_SLICE_LINK_DOWN_NS (5 * NS_PER_MS)
 
 enum link_state {
-    LINK_DOWN,      /* no hub; the next try is due at next_try_ns. Only now may a slot that the hub did not take be revoked */
-    LINK_ATTACHING, /* ATTACH was sent: another hub may be reading the lane */
+    LINK_DOWN,      /* no hub; the next try is due at next_try_ns. Only now, and with head_is_final, may a slot be revoked */
+    LINK_ATTACHING, /* ATTACH is on its way: another hub may be reading the lane. Entered under lane_lock too */
     LINK_UP,
     LINK_REFUSED, /* the hub said no for good; final_error says how */
 };
@@ -83,6 +83,7 @@ struct rmqhub {
     struct shm_h *h;
     int c_fd, h_fd, pid_fd;
     uint64_t c_inode, h_inode;
+    bool head_is_final; /* lane_lock: the hub of this H hung up, and no other hub that took anything is unknown to us */
     struct arena arena;
     struct pending pending[SHM_SLOTS];
     unsigned quiet_or_told;       /* slots that nobody waits for: to be reaped when credit is wanted */
@@ -145,7 +146,12 @@ struct rmqhub_result {
 void link_step(struct rmqhub *hub, uint64_t now_ns);
 /** Polls the socket when the link is up; notices a hub that hung up. Never blocks. */
 void link_look(struct rmqhub *hub, uint64_t now_ns);
+/** The descriptors that are the process's own: pidfd, epoll, timer. RMQHUB_OK or SYSTEM. */
+int link_open_descriptors(struct rmqhub *hub);
+/** Closes what is still ours. */
 void link_close(struct rmqhub *hub);
+/** Inode behind a descriptor, or 0. */
+uint64_t link_inode_of(int fd);
 void link_drain_wake_bytes(struct rmqhub *hub);
 void link_ring(struct rmqhub *hub);
 void hub_log(struct rmqhub *hub, enum rmqhub_log_level level, const char *fmt, ...) __attribute__((format(printf, 3, 4)));

@@ -22,6 +22,7 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/timerfd.h>
 #include <sys/un.h>
 #include <unistd.h>
 
@@ -74,7 +75,7 @@ void hub_problem(struct rmqhub *hub, const char *fmt, ...)
     va_end(ap);
 }
 
-static uint64_t inode_of(int fd)
+uint64_t link_inode_of(int fd)
 {
     struct stat st;
     return fd >= 0 && fstat(fd, &st) == 0 ? st.st_ino : 0;
@@ -83,7 +84,38 @@ static uint64_t inode_of(int fd)
 /* An application that becomes a daemon closes descriptors that are not its own, and opens others under the same numbers. */
 static bool fd_is_ours(int fd, uint64_t inode)
 {
-    return inode != 0 && inode_of(fd) == inode;
+    return inode != 0 && link_inode_of(fd) == inode;
+}
+
+int link_open_descriptors(struct rmqhub *hub)
+{
+    hub->pid_fd = (int)syscall(SYS_pidfd_open, getpid(), 0);
+    hub->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+    hub->timer_fd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
+    struct epoll_event event = {.events = EPOLLIN, .data.fd = hub->timer_fd};
+    if (hub->pid_fd < 0 || hub->epoll_fd < 0 || hub->timer_fd < 0 ||
+        epoll_ctl(hub->epoll_fd, EPOLL_CTL_ADD, hub->timer_fd, &event) < 0)
+        return RMQHUB_ERR_SYSTEM;
+    return RMQHUB_OK;
+}
+
+/* The socket's number is no longer our socket, so no number is believed any more that cannot be checked. What rmqhub_fd gave
+ * out is gone with the rest; the next call gives the new one. Under link_lock. */
+static void replace_lost_descriptors(struct rmqhub *hub)
+{
+    hub->link.fd = -1;
+    atomic_store(&hub->link.doorbell, -1);
+    if (!fd_is_ours(hub->c_fd, hub->c_inode))
+        hub->c_fd = -1;
+    if (!fd_is_ours(hub->h_fd, hub->h_inode))
+        hub->h_fd = -1;
+    pthread_mutex_lock(&hub->lane_lock);
+    atomic_store(&hub->polled, false);
+    hub->timer_armed_ns = 0;
+    if (link_open_descriptors(hub) != RMQHUB_OK)
+        hub_log(hub, RMQHUB_LOG_ERROR, "no descriptors left: %s", strerror(errno));
+    pthread_mutex_unlock(&hub->lane_lock);
+    hub_log(hub, RMQHUB_LOG_WARN, "the application closed descriptors that are not its own; attaching again");
 }
 
 static void watch(struct rmqhub *hub, int fd)
@@ -131,7 +163,7 @@ static int send_attach(struct rmqhub *hub, int fd)
         fds[count++] = hub->c_fd;
         fds[count++] = hub->pid_fd;
         if (hub->h_fd >= 0) {
-            request.flags |= ATTACH_WITH_PREVIOUS_H;
+            request.flags |= ATTACH_WITH_PREVIOUS_H | (hub->head_is_final ? 0 : ATTACH_HEAD_UNSURE);
             fds[count++] = hub->h_fd;
         }
     }
@@ -169,8 +201,13 @@ static void try_connect(struct rmqhub *hub, uint64_t now_ns)
     int r = fd < 0 ? -errno : 0;
     if (r == 0 && connect(fd, (struct sockaddr *)&address, sizeof(address)) < 0)
         r = -errno;
-    if (r == 0)
+    if (r == 0) {
+        /* Under lane_lock, so that nobody is in the middle of revoking what the next hub is about to find. */
+        pthread_mutex_lock(&hub->lane_lock);
+        atomic_store(&link->state, LINK_ATTACHING);
+        pthread_mutex_unlock(&hub->lane_lock);
         r = send_attach(hub, fd);
+    }
     if (r == -EPIPE || r == -ECONNRESET)
         r = 0; /* hung up already, but with its reason in our socket */
     if (r < 0) {
@@ -186,8 +223,7 @@ static void try_connect(struct rmqhub *hub, uint64_t now_ns)
         return;
     }
     link->fd = fd;
-    link->fd_inode = inode_of(fd);
-    atomic_store(&link->state, LINK_ATTACHING);
+    link->fd_inode = link_inode_of(fd);
     watch(hub, fd);
 }
 
@@ -215,8 +251,8 @@ static int enter_h(struct rmqhub *hub, int h_fd, int doorbell, const struct atta
         return -EBADMSG;
     }
     bool first = hub->h == NULL;
-    uint64_t inode = inode_of(h_fd);
-    bool fds_kept = first || fd_is_ours(hub->h_fd, hub->h_inode);
+    uint64_t inode = link_inode_of(h_fd);
+    bool doorbell_kept = atomic_load(&hub->link.doorbell) >= 0;
     pthread_mutex_lock(&hub->lane_lock);
     if (first) {
         hub->h = map;
@@ -232,16 +268,17 @@ static int enter_h(struct rmqhub *hub, int h_fd, int doorbell, const struct atta
             lane_client_enter_new_h(&hub->lane);
     }
     r = map == MAP_FAILED ? -errno : 0;
+    hub->head_is_final = false;
     pthread_mutex_unlock(&hub->lane_lock);
     if (r < 0)
         return r;
-    if (first || !fds_kept) {
-        hub->link.doorbell = doorbell;
-    } else {
-        dup3(doorbell, hub->link.doorbell, O_CLOEXEC);
+    if (doorbell_kept) { /* under the old number, which other threads may be writing to right now */
+        dup3(doorbell, atomic_load(&hub->link.doorbell), O_CLOEXEC);
         close(doorbell);
+    } else {
+        atomic_store(&hub->link.doorbell, doorbell);
     }
-    if (!first && fds_kept)
+    if (fd_is_ours(hub->h_fd, hub->h_inode))
         close(hub->h_fd);
     hub->h_fd = h_fd;
     hub->h_inode = inode;
@@ -266,21 +303,35 @@ static int error_of_status(uint32_t status)
     }
 }
 
-static bool status_is_final(uint32_t status)
+static bool status_is_final(const struct rmqhub *hub, uint32_t status)
 {
+    if (status == ATTACH_UNKNOWN_CLIENT) /* given up by a hub that is about to forget us: then our C will do */
+        return !fd_is_ours(hub->c_fd, hub->c_inode);
     return status != ATTACH_LIMIT && status != ATTACH_DRAINING;
+}
+
+/* The hub took the lane over, but we cannot follow it to its H. It has us in its books, or the next hub resends as tainted. */
+static void lose_h(struct rmqhub *hub, uint64_t now_ns)
+{
+    pthread_mutex_lock(&hub->lane_lock);
+    hub->head_is_final = false;
+    pthread_mutex_unlock(&hub->lane_lock);
+    hub->link.final_error = RMQHUB_ERR_SYSTEM;
+    go_down(hub, now_ns);
 }
 
 static void handle_reply(struct rmqhub *hub, struct attach_reply *reply, int *fds, unsigned fd_count, uint64_t now_ns)
 {
     struct link *link = &hub->link;
     reply->text[sizeof(reply->text) - 1] = '\0';
-    if (reply->status == ATTACH_OK && fd_count == 2) {
+    if (reply->status == ATTACH_OK) {
         bool again = hub->h != NULL;
-        if (enter_h(hub, fds[0], fds[1], reply) < 0) {
-            close(fds[0]);
-            close(fds[1]);
-            go_down(hub, now_ns);
+        if (fd_count != 2)
+            link_problem(hub, "hub pid %u: its descriptors did not arrive: is this process at its limit of open files?", reply->hub_pid);
+        if (fd_count != 2 || enter_h(hub, fds[0], fds[1], reply) < 0) {
+            for (unsigned i = 0; i < fd_count; i++)
+                close(fds[i]);
+            lose_h(hub, now_ns);
             return;
         }
         link->backoff_ns = 0;
@@ -302,7 +353,7 @@ static void handle_reply(struct rmqhub *hub, struct attach_reply *reply, int *fd
     hub_log(hub, RMQHUB_LOG_WARN, "hub pid %u refused to attach this process: %s", reply->hub_pid, reply->text);
     link->final_error = error_of_status(reply->status);
     go_down(hub, now_ns);
-    if (status_is_final(reply->status))
+    if (status_is_final(hub, reply->status))
         atomic_store(&link->state, LINK_REFUSED);
 }
 
@@ -352,16 +403,27 @@ void link_step(struct rmqhub *hub, uint64_t now_ns)
     pthread_mutex_unlock(&hub->link_lock);
 }
 
+/* The hub's hang-up, as opposed to our own descriptor gone: that hub, if it lives, takes nothing any more. */
+static bool hub_hung_up(const struct rmqhub *hub)
+{
+    struct pollfd p = {.fd = hub->link.fd, .events = POLLRDHUP};
+    return poll(&p, 1, 0) > 0 && (p.revents & (POLLHUP | POLLRDHUP | POLLERR));
+}
+
 void link_look(struct rmqhub *hub, uint64_t now_ns)
 {
     if (atomic_load(&hub->link.state) != LINK_UP || pthread_mutex_trylock(&hub->link_lock) != 0)
         return;
     if (atomic_load(&hub->link.state) == LINK_UP) {
-        struct pollfd p = {.fd = hub->link.fd, .events = POLLRDHUP};
-        bool gone = !fd_is_ours(hub->link.fd, hub->link.fd_inode) || (poll(&p, 1, 0) > 0 && (p.revents & (POLLHUP | POLLRDHUP | POLLERR)));
-        if (gone) {
+        bool closed = !fd_is_ours(hub->link.fd, hub->link.fd_inode); /* by the application: the hub may not know yet, and take on */
+        bool hung_up = !closed && hub_hung_up(hub);
+        if (closed || hung_up) {
+            pthread_mutex_lock(&hub->lane_lock);
+            hub->head_is_final = hung_up;
+            unsigned waiting = hub->in_flight;
+            pthread_mutex_unlock(&hub->lane_lock);
             link_problem(hub, "the hub hung up; looking for it again");
-            hub_log(hub, RMQHUB_LOG_WARN, "the hub hung up; %u messages wait for the next one", hub->in_flight);
+            hub_log(hub, RMQHUB_LOG_WARN, "the hub hung up; %u messages wait for the next one", waiting);
             hub->link.backoff_ns = 0;
             go_down(hub, now_ns);
         }

@@ -166,7 +166,7 @@ void slot_give_up(struct rmqhub *hub, unsigned slot, rmqhub_result_t *result)
 {
     struct pending *p = &hub->pending[slot];
     int state = atomic_load(&hub->link.state);
-    bool revoke = (state == LINK_DOWN || state == LINK_REFUSED) && lane_client_was_not_taken(&hub->lane, slot);
+    bool revoke = (state == LINK_DOWN || state == LINK_REFUSED) && hub->head_is_final && lane_client_was_not_taken(&hub->lane, slot);
     if (revoke) {
         result_set_local(result, p, RMQHUB_NOT_STORED,
                          state == LINK_DOWN ? "no hub was running before the deadline: start rmqhubd" : "the hub refused this process");

@@ -18,6 +18,7 @@
 enum attach_flag {
     ATTACH_WITH_C = 1,          /* carries C and a pidfd; absent: adopt the detached client of this nonce */
     ATTACH_WITH_PREVIOUS_H = 2, /* carries the H of the hub that went away */
+    ATTACH_HEAD_UNSURE = 4,     /* sq_head of that H may not be the last word on what was taken: resend all of it as tainted */
 };
 
 /* Order of descriptors in the request. */

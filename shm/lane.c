@@ -62,15 +62,27 @@ void lane_client_free_slot(struct lane_client *lane, unsigned slot)
     lane->free_slots[lane->free_count++] = (uint8_t)slot;
 }
 
+/* An entry may speak of a use that ended without the ring: told UNKNOWN before, or read at the old hub. */
+static bool is_live_and_answered(const struct lane_client *lane, uint32_t slot)
+{
+    return slot < SHM_SLOTS && shm_load_relaxed(&lane->c->slot[slot].state) == shm_slot_word(lane->seq[slot], SHM_SLOT_LIVE) &&
+           lane_client_is_answered(lane, slot);
+}
+
 int lane_client_next_async(struct lane_client *lane)
 {
     uint64_t tail = shm_load_acquire(&lane->h->async_tail);
-    while (lane->async_head != tail && tail - lane->async_head <= SHM_SLOTS) {
-        uint32_t slot = atomic_load_explicit(&lane->h->async_idx[lane->async_head & slot_mask], memory_order_relaxed);
-        lane->async_head++;
-        /* An entry carried over from the old hub may speak of a use whose answer was read there. */
-        if (slot < SHM_SLOTS && shm_load_relaxed(&lane->c->slot[slot].state) == shm_slot_word(lane->seq[slot], SHM_SLOT_LIVE) &&
-            lane_client_is_answered(lane, slot))
+    if (tail - lane->async_head > SHM_SLOTS) {
+        lane->async_head = tail;
+        lane->async_scan = SHM_SLOTS;
+    }
+    while (lane->async_scan > 0) {
+        if (is_live_and_answered(lane, --lane->async_scan))
+            return (int)lane->async_scan;
+    }
+    while (lane->async_head != tail) {
+        uint32_t slot = atomic_load_explicit(&lane->h->async_idx[lane->async_head++ & slot_mask], memory_order_relaxed);
+        if (is_live_and_answered(lane, slot))
             return (int)slot;
     }
     return -1;
@@ -78,7 +90,7 @@ int lane_client_next_async(struct lane_client *lane)
 
 bool lane_client_has_async(const struct lane_client *lane)
 {
-    return shm_load_acquire(&lane->h->async_tail) != lane->async_head;
+    return lane->async_scan > 0 || shm_load_acquire(&lane->h->async_tail) != lane->async_head;
 }
 
 bool lane_client_was_not_taken(const struct lane_client *lane, unsigned slot)
@@ -89,6 +101,7 @@ bool lane_client_was_not_taken(const struct lane_client *lane, unsigned slot)
 void lane_client_enter_new_h(struct lane_client *lane)
 {
     lane->async_head = 0;
+    lane->async_scan = 0;
 }
 
 /* ----------------------------------------------------------------- hub side */
@@ -219,14 +232,15 @@ static void carry_over(struct lane_hub *lane, unsigned slot, uint64_t seq, uint8
     lane_hub_complete(lane, slot, flags, &record, reason);
 }
 
-int lane_hub_take_over(struct lane_hub *lane, const struct shm_c *c, struct shm_h *h, const struct shm_h *old_h, struct lane_found *found,
-                       const char **why)
+int lane_hub_take_over(struct lane_hub *lane, const struct shm_c *c, struct shm_h *h, const struct shm_h *old_h, bool head_is_final,
+                       struct lane_found *found, const char **why)
 {
     hub_reset(lane, c, h);
     uint64_t tail = shm_load_acquire(&c->tail);
     uint64_t taken = shm_load_acquire(&old_h->sq_head);
-    if (tail - taken > SHM_SLOTS) {
-        *why = "lane: tail is not within one lap of the old head";
+    /* How far the tail is ahead says nothing: without a hub, slots are revoked and submitted again any number of times. */
+    if (taken > tail) {
+        *why = "lane: tail is behind the old head";
         return -EBADMSG;
     }
     memcpy(h->broker, old_h->broker, sizeof(h->broker));
@@ -243,16 +257,17 @@ int lane_hub_take_over(struct lane_hub *lane, const struct shm_c *c, struct shm_
         /* Not accepted yet, or read and freed by another thread of the client just now: it comes by the tail, or never. */
         if (f->record.index >= tail || shm_load_relaxed(&c->slot[i].state) != state)
             continue;
-        *why = reason_to_refuse(&f->record);
-        if (*why)
-            return -EBADMSG;
+        /* Before the record is judged: an answered slot is the client's to reuse, at this very moment. */
         if (shm_load_acquire(&old_h->mbox[i].seq) == state >> 2) {
             carry_over(lane, i, state >> 2, f->record.flags, old_h);
             continue;
         }
+        *why = reason_to_refuse(&f->record);
+        if (*why)
+            return -EBADMSG;
         lane->seq[i] = state >> 2;
         f->slot = i;
-        f->tainted = f->record.index < taken;
+        f->tainted = !head_is_final || f->record.index < taken;
         count++;
     }
     qsort(found, (size_t)count, sizeof(*found), by_index);

@@ -20,6 +20,7 @@ struct lane_client {
     struct shm_c *c;
     const struct shm_h *h;
     uint64_t tail, async_head;
+    unsigned async_scan; /* slots still to be looked at after the ring was lapped */
     uint64_t seq[SHM_SLOTS];   /* use count of each slot */
     uint64_t index[SHM_SLOTS]; /* submission index of the slot's present use */
     uint8_t free_slots[SHM_SLOTS];
@@ -46,7 +47,10 @@ void lane_client_read_answer(const struct lane_client *lane, unsigned slot, stru
 /** Ends the slot's present use; it can be taken again. */
 void lane_client_free_slot(struct lane_client *lane, unsigned slot);
 
-/** Next slot in the async ring whose answer is readable, or -1. Skips entries of uses that ended. */
+/**
+ * Next slot in the async ring whose answer is readable, or -1. Skips entries of uses that ended. Such entries can pile
+ * up until the ring is lapped; then every slot is looked at once, so the caller skips those that are not async.
+ */
 int lane_client_next_async(struct lane_client *lane);
 bool lane_client_has_async(const struct lane_client *lane);
 
@@ -96,7 +100,8 @@ struct lane_found {
  * had not read are carried over to the new H; every other accepted slot is returned in @p found
  * (SHM_SLOTS entries), in submission order, and is in the hub's hands from then on.
  * @param old_h the old hub's H, mapped read-only; trusted for nothing but this client's own fate.
+ * @param head_is_final false when a hub of which the client has no H may have taken more: then every message is tainted.
  * @return how many were found, or -EBADMSG with *@p why set.
  */
-int lane_hub_take_over(struct lane_hub *lane, const struct shm_c *c, struct shm_h *h, const struct shm_h *old_h, struct lane_found *found,
-                       const char **why);
+int lane_hub_take_over(struct lane_hub *lane, const struct shm_c *c, struct shm_h *h, const struct shm_h *old_h, bool head_is_final,
+                       struct lane_found *found, const char **why);

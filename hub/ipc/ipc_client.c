@@ -201,7 +201,7 @@ static enum shm_answer register_handle(struct ipc_client *client, unsigned index
     uint64_t state = shm_load_acquire(&r->state);
     SHM_RECORD_LOAD(&record, r);
     *reason = "the registration is not filled in";
-    if (state != SHM_REGISTRATION_LIVE || (record.kind != SHM_KIND_PRODUCER && record.kind != SHM_KIND_TOPIC) ||
+    if (index == 0 || state != SHM_REGISTRATION_LIVE || (record.kind != SHM_KIND_PRODUCER && record.kind != SHM_KIND_TOPIC) ||
         record.parent >= SHM_REGISTRATIONS || !take_apart(&record, &strings))
         return SHM_ANSWER_INVALID;
     drop_producer(client, index, false);
@@ -428,23 +428,6 @@ static void close_socket(struct ipc_client *client)
     client->socket = -1;
 }
 
-static void quarantine(struct ipc_client *client, const char *why)
-{
-    if (client->state == IPC_CLIENT_QUARANTINED)
-        return;
-    LOG_WARN(who(client), "quarantined: %s", why);
-    client->server->counters.quarantined++;
-    client->state = IPC_CLIENT_QUARANTINED;
-    snprintf(client->reason, sizeof(client->reason), "quarantined: %s", why);
-    list_unlink(&client->hot);
-    loop_io_deinit(&client->doorbell_io);
-    loop_timer_cancel(&client->detach_timer);
-    close_socket(client);
-    for (unsigned i = 1; i < SHM_REGISTRATIONS; i++)
-        drop_producer(client, i, false);
-    client_changed(client);
-}
-
 /* Whatever stands in the lane stays there. */
 static void stop_taking(struct ipc_client *client)
 {
@@ -460,11 +443,33 @@ static void enter_ending(struct ipc_client *client)
     client_changed(client);
 }
 
+static void quarantine(struct ipc_client *client, const char *why)
+{
+    if (client->state == IPC_CLIENT_QUARANTINED)
+        return;
+    LOG_WARN(who(client), "quarantined: %s", why);
+    client->server->counters.quarantined++;
+    client->state = IPC_CLIENT_QUARANTINED;
+    snprintf(client->reason, sizeof(client->reason), "quarantined: %s", why);
+    list_unlink(&client->hot);
+    loop_io_deinit(&client->doorbell_io);
+    loop_timer_cancel(&client->detach_timer);
+    close_socket(client);
+    for (unsigned i = 1; i < SHM_REGISTRATIONS; i++)
+        drop_producer(client, i, false);
+    if (client->is_dead) {
+        stop_taking(client);
+        enter_ending(client);
+    }
+    client_changed(client);
+}
+
 static void on_pid(void *ctx, unsigned events)
 {
     (void)events;
     struct ipc_client *client = ctx;
     loop_io_stop(&client->pid_io);
+    client->is_dead = true;
     client->server->counters.died++;
     LOG_INFO(who(client), "the process ended with %u messages in hand", client->in_flight);
     if (client->state == IPC_CLIENT_QUARANTINED)
@@ -689,7 +694,9 @@ static const char *build_client(struct ipc_client *client, const struct ipc_newc
     if (!old)
         return why;
     client->left_over = calloc(SHM_SLOTS, sizeof(*client->left_over));
-    client->left_over_count = client->left_over ? lane_hub_take_over(&client->lane, client->c, client->h, old, client->left_over, &why) : -1;
+    bool head_is_final = !(n->request.flags & ATTACH_HEAD_UNSURE);
+    client->left_over_count =
+        client->left_over ? lane_hub_take_over(&client->lane, client->c, client->h, old, head_is_final, client->left_over, &why) : -1;
     munmap((void *)old, SHM_H_BYTES);
     if (!client->left_over) {
         *status = ATTACH_LIMIT;

@@ -48,6 +48,7 @@ struct ipc_request {
 struct ipc_client {
     struct ipc_server *server;
     enum ipc_client_state state;
+    bool is_dead; /* its process ended */
     uint64_t number;
     uid_t uid;
     gid_t gid;

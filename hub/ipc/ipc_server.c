@@ -310,7 +310,8 @@ static void handle_attach(struct ipc_server *server, int socket, const struct uc
     const char *why = version_problem(r);
     enum attach_status status = ATTACH_VERSION;
     struct ipc_client *known = why ? NULL : find_by_nonce(server, r->nonce);
-    if (!why && (in->fd_count != wanted_fds || (r->flags & ~(uint32_t)(ATTACH_WITH_C | ATTACH_WITH_PREVIOUS_H)) ||
+    const uint32_t known_flags = ATTACH_WITH_C | ATTACH_WITH_PREVIOUS_H | ATTACH_HEAD_UNSURE;
+    if (!why && (in->fd_count != wanted_fds || (r->flags & ~known_flags) ||
                  ((r->flags & ATTACH_WITH_PREVIOUS_H) && !(r->flags & ATTACH_WITH_C)))) {
         why = "ATTACH with the wrong descriptors or flags";
         status = ATTACH_INVALID;

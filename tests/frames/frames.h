@@ -1,11 +1,15 @@
 /*
- * Recorded frames for tests. RMQHUB_FRAMES_DIR is set by CMake; every test
- * program includes cmocka before this file.
+ * Recorded frames for tests. RMQHUB_FRAMES_DIR is set by CMake.
  */
 #pragma once
 
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
+
+#include <cmocka.h>
 
 #define FRAME_MAX_BYTES 4096
 

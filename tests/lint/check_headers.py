@@ -24,7 +24,7 @@ def compile_alone(header, language, flags, root=sources.ROOT):
 
 
 def ways(header):
-    yield "c", ["-std=c11", "-D_GNU_SOURCE", "-I", "libclient/include"]
+    yield "c", ["-std=c11", "-D_GNU_SOURCE", '-DRMQHUB_FRAMES_DIR=""', "-I", "libclient/include"]
     if header.startswith(PUBLIC):
         yield "c", ["-std=c11", "-pedantic"]
         if shutil.which("c++"):

@@ -8,8 +8,6 @@
 #include <sys/epoll.h>
 #include <sys/mman.h>
 #include <sys/random.h>
-#include <sys/stat.h>
-#include <sys/syscall.h>
 #include <sys/timerfd.h>
 #include <unistd.h>
 
@@ -91,12 +89,6 @@ static void init_locks(struct rmqhub *hub)
     pthread_condattr_destroy(&attr);
 }
 
-static uint64_t inode_of(int fd)
-{
-    struct stat st;
-    return fstat(fd, &st) == 0 ? st.st_ino : 0;
-}
-
 static int make_segment(struct rmqhub *hub)
 {
     void *map = NULL;
@@ -106,7 +98,7 @@ static int make_segment(struct rmqhub *hub)
         return r == -ENOMEM || r == -ENOSPC ? RMQHUB_ERR_NO_MEMORY : RMQHUB_ERR_SYSTEM;
     }
     hub->c = map;
-    hub->c_inode = inode_of(hub->c_fd);
+    hub->c_inode = link_inode_of(hub->c_fd);
     struct shm_c_header *header = &hub->c->header;
     header->abi_major = SHM_ABI_MAJOR;
     header->abi_minor = SHM_ABI_MINOR;
@@ -117,18 +109,6 @@ static int make_segment(struct rmqhub *hub)
     return RMQHUB_OK;
 }
 
-static int open_descriptors(struct rmqhub *hub)
-{
-    hub->pid_fd = (int)syscall(SYS_pidfd_open, getpid(), 0);
-    hub->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
-    hub->timer_fd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
-    struct epoll_event event = {.events = EPOLLIN, .data.fd = hub->timer_fd};
-    if (hub->pid_fd < 0 || hub->epoll_fd < 0 || hub->timer_fd < 0 ||
-        epoll_ctl(hub->epoll_fd, EPOLL_CTL_ADD, hub->timer_fd, &event) < 0)
-        return RMQHUB_ERR_SYSTEM;
-    return RMQHUB_OK;
-}
-
 static int prepare(struct rmqhub *hub)
 {
     hub->alive_word = make_alive_word();
@@ -136,7 +116,7 @@ static int prepare(struct rmqhub *hub)
         return RMQHUB_ERR_SYSTEM;
     int r = make_segment(hub);
     if (r == RMQHUB_OK)
-        r = open_descriptors(hub);
+        r = link_open_descriptors(hub);
     arena_init(&hub->arena);
     uniq_key_source_init(&hub->uniq);
     return r;
@@ -203,7 +183,7 @@ void rmqhub_detach(rmqhub_t *hub)
     if (!hub)
         return;
     bool forked = hub->alive_word && hub_is_forked(hub);
-    LIST_FOR_EACH_SAFE(it, next, &hub->producers)
+    LIST_FOR_EACH_SAFE (it, next, &hub->producers)
         producer_free_memory(LIST_ENTRY(it, struct rmqhub_producer, link));
     if (!forked) {
         if (hub->c)

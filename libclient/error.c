@@ -7,7 +7,10 @@ static const struct {
     int error;
     const char *name, *text;
 } errors[] = {
-#define E(symbol, text) {symbol, #symbol, text}
+#define E(symbol, text) \
+    { \
+        symbol, #symbol, text \
+    }
     E(RMQHUB_OK, "success"),
     E(RMQHUB_ERR_NOT_STORED, "the message is proved not stored; see the result's reason; it is safe to send it again"),
     E(RMQHUB_ERR_UNKNOWN_OUTCOME, "the message may be stored: nobody answered; repeat it with the same UNIQ_KEY or accept the doubt"),

@@ -71,9 +71,9 @@ struct rmqhub {
     pthread_mutex_t link_lock;
     struct link link;
     int epoll_fd, timer_fd;
-    _Atomic bool polled;        /* rmqhub_fd was asked for: keep the timer and the wish for a byte up to date */
-    uint64_t timer_armed_ns;    /* lane_lock */
-    uint64_t last_look_ns;      /* lane_lock: when the socket was last polled without a reason */
+    _Atomic bool polled;     /* rmqhub_fd was asked for: keep the timer and the wish for a byte up to date */
+    uint64_t timer_armed_ns; /* lane_lock */
+    uint64_t last_look_ns;   /* lane_lock: when the socket was last polled without a reason */
 
     pthread_mutex_t lane_lock;
     pthread_cond_t credit; /* a slot or arena space was freed */
@@ -86,10 +86,10 @@ struct rmqhub {
     bool head_is_final; /* lane_lock: the hub of this H hung up, and no other hub that took anything is unknown to us */
     struct arena arena;
     struct pending pending[SHM_SLOTS];
-    unsigned quiet_or_told;       /* slots that nobody waits for: to be reaped when credit is wanted */
-    unsigned async_in_flight;     /* with a callback owed */
-    unsigned in_flight;           /* messages whose caller has no outcome yet */
-    uint64_t earliest_async_ns;   /* no async deadline lies before this */
+    unsigned quiet_or_told;     /* slots that nobody waits for: to be reaped when credit is wanted */
+    unsigned async_in_flight;   /* with a callback owed */
+    unsigned in_flight;         /* messages whose caller has no outcome yet */
+    uint64_t earliest_async_ns; /* no async deadline lies before this */
     struct uniq_key_source uniq;
     struct rmqhub_stats stats;
     bool handle_used[SHM_REGISTRATIONS]; /* lane_lock; handle 0 is never given out */

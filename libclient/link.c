@@ -93,8 +93,7 @@ int link_open_descriptors(struct rmqhub *hub)
     hub->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
     hub->timer_fd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
     struct epoll_event event = {.events = EPOLLIN, .data.fd = hub->timer_fd};
-    if (hub->pid_fd < 0 || hub->epoll_fd < 0 || hub->timer_fd < 0 ||
-        epoll_ctl(hub->epoll_fd, EPOLL_CTL_ADD, hub->timer_fd, &event) < 0)
+    if (hub->pid_fd < 0 || hub->epoll_fd < 0 || hub->timer_fd < 0 || epoll_ctl(hub->epoll_fd, EPOLL_CTL_ADD, hub->timer_fd, &event) < 0)
         return RMQHUB_ERR_SYSTEM;
     return RMQHUB_OK;
 }
@@ -417,6 +416,8 @@ void link_look(struct rmqhub *hub, uint64_t now_ns)
     if (atomic_load(&hub->link.state) == LINK_UP) {
         bool closed = !fd_is_ours(hub->link.fd, hub->link.fd_inode); /* by the application: the hub may not know yet, and take on */
         bool hung_up = !closed && hub_hung_up(hub);
+        if (closed)
+            replace_lost_descriptors(hub);
         if (closed || hung_up) {
             pthread_mutex_lock(&hub->lane_lock);
             hub->head_is_final = hung_up;

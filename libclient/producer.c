@@ -459,8 +459,12 @@ int rmqhub_send_async(rmqhub_producer_t *p, const rmqhub_message_t *m, uint64_t 
 
 int rmqhub_send_oneway(rmqhub_producer_t *p, const rmqhub_message_t *m, uint64_t deadline_ns, rmqhub_send_fn fn, void *ctx)
 {
-    const struct send_args args = {
-        .deadline_ns = deadline_ns, .op = SHM_OP_ONEWAY, .flags = fn ? SHM_SLOT_ASYNC : SHM_SLOT_QUIET, .may_wait = true, .fn = fn, .ctx = ctx};
+    const struct send_args args = {.deadline_ns = deadline_ns,
+                                   .op = SHM_OP_ONEWAY,
+                                   .flags = fn ? SHM_SLOT_ASYNC : SHM_SLOT_QUIET,
+                                   .may_wait = true,
+                                   .fn = fn,
+                                   .ctx = ctx};
     unsigned slot = 0;
     return submit_message(p, m, &args, &slot);
 }

@@ -81,7 +81,7 @@ static bool try_acquire(struct rmqhub *hub, uint32_t properties_len, uint32_t bo
 
 static void wait_for_credit(struct rmqhub *hub, uint64_t now_ns, uint64_t deadline_ns)
 {
-    uint64_t slice = hub->quiet_or_told                             ? QUIET_SLICE_NS
+    uint64_t slice = hub->quiet_or_told                         ? QUIET_SLICE_NS
                      : atomic_load(&hub->link.state) == LINK_UP ? WAIT_SLICE_NS
                                                                 : WAIT_SLICE_LINK_DOWN_NS;
     uint64_t until = now_ns + slice < deadline_ns ? now_ns + slice : deadline_ns;

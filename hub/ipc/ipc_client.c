@@ -165,12 +165,13 @@ static enum shm_answer register_producer(struct ipc_client *client, const struct
     r = producer_acquire(handle->instance, (struct span){group, len}, client->uid, &handle->producer, reason);
     if (r < 0)
         return answer_of(r);
-    handle->max_message_size = record->max_message_size && record->max_message_size <= MAX_MESSAGE_SIZE ? record->max_message_size
-                                                                                                        : MAX_MESSAGE_SIZE;
+    handle->max_message_size =
+        record->max_message_size && record->max_message_size <= MAX_MESSAGE_SIZE ? record->max_message_size : MAX_MESSAGE_SIZE;
     return SHM_ANSWER_OK;
 }
 
-static enum shm_answer register_topic(struct ipc_client *client, const struct strings *strings, struct ipc_handle *handle, const char **reason)
+static enum shm_answer register_topic(struct ipc_client *client, const struct strings *strings, struct ipc_handle *handle,
+                                      const char **reason)
 {
     struct ipc_handle *owner = client->handles[handle->parent];
     char topic[TOPIC_MAX_LENGTH + 2 + sizeof(owner->name_space)];
@@ -215,7 +216,8 @@ static enum shm_answer register_handle(struct ipc_client *client, unsigned index
     enum shm_answer answer = record.kind == SHM_KIND_PRODUCER ? register_producer(client, &record, &strings, handle, reason)
                                                               : register_topic(client, &strings, handle, reason);
     if (answer != SHM_ANSWER_OK) {
-        LOG_WARN(who(client), "%s %s refused: %s", record.kind == SHM_KIND_PRODUCER ? "group" : "topic", strings.at[SHM_STRING_NAME], *reason);
+        LOG_WARN(who(client), "%s %s refused: %s", record.kind == SHM_KIND_PRODUCER ? "group" : "topic", strings.at[SHM_STRING_NAME],
+                 *reason);
         handle_unref(handle);
         return answer;
     }
@@ -333,7 +335,8 @@ static void on_sent(struct send_request *send, const struct send_outcome *outcom
 
 /* ---- submissions ---- */
 
-static const char *refuse_message(const struct ipc_client *client, const struct shm_slot_record *r, const struct ipc_handle *topic, int32_t *code)
+static const char *refuse_message(const struct ipc_client *client, const struct shm_slot_record *r, const struct ipc_handle *topic,
+                                  int32_t *code)
 {
     (void)client;
     *code = CODE_NOT_REGISTERED;
@@ -826,7 +829,7 @@ static void forget_request(struct send_request *send, const struct send_outcome 
 
 void ipc_client_free(struct ipc_client *client)
 {
-    LIST_FOR_EACH_SAFE(it, next, &client->requests) {
+    LIST_FOR_EACH_SAFE (it, next, &client->requests) {
         struct ipc_request *request = LIST_ENTRY(it, struct ipc_request, link);
         request->send.complete = forget_request;
         producer_cancel(&request->send, "the hub is stopping");

@@ -27,8 +27,8 @@ struct ipc_handle {
     uint16_t kind, parent; /* enum shm_registration_kind */
     bool final;            /* leave the group without linger */
     uint32_t max_message_size;
-    struct producer *producer;  /* held by kind PRODUCER, borrowed from the parent by TOPIC */
-    struct ipc_handle *owner;   /* TOPIC: the producer's handle, counted */
+    struct producer *producer; /* held by kind PRODUCER, borrowed from the parent by TOPIC */
+    struct ipc_handle *owner;  /* TOPIC: the producer's handle, counted */
     struct topic_entry *topic;
     struct mq_client_instance *instance; /* PRODUCER */
     char name_space[128];
@@ -53,11 +53,11 @@ struct ipc_client {
     uid_t uid;
     gid_t gid;
     pid_t pid;
-    char command[33];     /* escaped */
-    char reason[160];     /* why it was quarantined */
+    char command[33]; /* escaped */
+    char reason[160]; /* why it was quarantined */
     uint8_t nonce[SHM_NONCE_BYTES];
     int64_t clock_offset_ns; /* hub's clock minus the client's; 0 in the same time namespace */
-    int64_t attached_ms;  /* wall clock */
+    int64_t attached_ms;     /* wall clock */
     uint64_t attached_ns, last_submit_ns;
     uint64_t seen_want;
     const struct shm_c *c;
@@ -66,9 +66,9 @@ struct ipc_client {
     int h_fd, doorbell, socket, pid_fd;
     struct loop_io doorbell_io, socket_io, pid_io;
     struct loop_timer detach_timer;
-    struct list_link hot;       /* in ipc_server.hot: may have submissions */
-    struct list_link notify;    /* in ipc_server.notify: async completions of this round */
-    struct list_link requests;  /* in flight */
+    struct list_link hot;      /* in ipc_server.hot: may have submissions */
+    struct list_link notify;   /* in ipc_server.notify: async completions of this round */
+    struct list_link requests; /* in flight */
     uint32_t in_flight;
     uint8_t idle_rounds;
     struct ipc_handle *handles[SHM_REGISTRATIONS];

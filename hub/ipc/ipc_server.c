@@ -311,8 +311,8 @@ static void handle_attach(struct ipc_server *server, int socket, const struct uc
     enum attach_status status = ATTACH_VERSION;
     struct ipc_client *known = why ? NULL : find_by_nonce(server, r->nonce);
     const uint32_t known_flags = ATTACH_WITH_C | ATTACH_WITH_PREVIOUS_H | ATTACH_HEAD_UNSURE;
-    if (!why && (in->fd_count != wanted_fds || (r->flags & ~known_flags) ||
-                 ((r->flags & ATTACH_WITH_PREVIOUS_H) && !(r->flags & ATTACH_WITH_C)))) {
+    if (!why &&
+        (in->fd_count != wanted_fds || (r->flags & ~known_flags) || ((r->flags & ATTACH_WITH_PREVIOUS_H) && !(r->flags & ATTACH_WITH_C)))) {
         why = "ATTACH with the wrong descriptors or flags";
         status = ATTACH_INVALID;
     } else if (!why && server->draining) {
@@ -394,7 +394,7 @@ static bool is_allowed(const struct ipc_server *server, int fd, const struct ucr
 static unsigned half_open_of(const struct ipc_server *server, uid_t uid)
 {
     unsigned count = 0;
-    LIST_FOR_EACH_SAFE(it, next, &server->half_open)
+    LIST_FOR_EACH_SAFE (it, next, &server->half_open)
         count += LIST_ENTRY(it, struct half_open, link)->cred.uid == uid;
     return count;
 }
@@ -509,7 +509,7 @@ static bool take_from_hot_lanes(void *ctx)
     bool more = false;
     if (server->draining)
         return false;
-    LIST_FOR_EACH_SAFE(it, next, &server->hot) {
+    LIST_FOR_EACH_SAFE (it, next, &server->hot) {
         struct ipc_client *client = LIST_ENTRY(it, struct ipc_client, hot);
         uint64_t taken = client->taken;
         if (ipc_client_take(client))
@@ -527,7 +527,7 @@ static bool take_from_hot_lanes(void *ctx)
 static bool send_wake_bytes(void *ctx)
 {
     struct ipc_server *server = ctx;
-    LIST_FOR_EACH_SAFE(it, next, &server->notify) {
+    LIST_FOR_EACH_SAFE (it, next, &server->notify) {
         list_unlink(it);
         ipc_client_notify(LIST_ENTRY(it, struct ipc_client, notify));
     }
@@ -540,7 +540,7 @@ static bool arm_before_sleep(void *ctx)
     bool hot = false;
     if (server->draining)
         return false;
-    LIST_FOR_EACH_SAFE(it, next, &server->hot) {
+    LIST_FOR_EACH_SAFE (it, next, &server->hot) {
         struct ipc_client *client = LIST_ENTRY(it, struct ipc_client, hot);
         bool ended = client->state == IPC_CLIENT_ENDING && client->in_flight == 0; /* the next round forgets it */
         if (!ended && lane_hub_arm(&client->lane))
@@ -608,7 +608,7 @@ struct ipc_server *ipc_server_free(struct ipc_server *server)
     event_loop_remove_hook(server->loop, LOOP_PHASE_LANES, take_from_hot_lanes, server);
     event_loop_remove_hook(server->loop, LOOP_PHASE_FLUSH, send_wake_bytes, server);
     event_loop_remove_hook(server->loop, LOOP_PHASE_BEFORE_SLEEP, arm_before_sleep, server);
-    LIST_FOR_EACH_SAFE(it, next, &server->half_open) {
+    LIST_FOR_EACH_SAFE (it, next, &server->half_open) {
         struct half_open *h = LIST_ENTRY(it, struct half_open, link);
         close(h->fd);
         half_open_free(h);
@@ -626,7 +626,7 @@ struct ipc_server *ipc_server_free(struct ipc_server *server)
         close(server->reserve_fd);
     if (server->socket_path[0])
         unlink(server->socket_path);
-    LIST_FOR_EACH_SAFE(it, next, &server->request_chunks)
+    LIST_FOR_EACH_SAFE (it, next, &server->request_chunks)
         free(LIST_ENTRY(it, struct request_chunk, link));
     free(server);
     return NULL;

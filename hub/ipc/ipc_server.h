@@ -20,10 +20,10 @@ struct mq_client_manager;
 
 struct ipc_config {
     const char *runtime_dir;
-    uint64_t epoch;               /* grows with each hub of this runtime directory */
-    uint32_t max_clients;         /* <= IPC_CLIENTS_MAX */
+    uint64_t epoch;       /* grows with each hub of this runtime directory */
+    uint32_t max_clients; /* <= IPC_CLIENTS_MAX */
     uint32_t max_clients_per_uid;
-    uint64_t max_bytes_per_uid;   /* of segments, C and H together */
+    uint64_t max_bytes_per_uid; /* of segments, C and H together */
     /** Whether this user may attach, by uid or any of its groups. */
     bool (*is_allowed)(void *ctx, uid_t uid, const gid_t *gids, size_t count);
     /** The client table changed: worth publishing early. */

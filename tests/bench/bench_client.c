@@ -151,9 +151,10 @@ int main(int argc, char **argv)
     else if (strcmp(argv[1], "async") == 0)
         send_async(&run, count, argc > 3 ? (uint32_t)strtoul(argv[3], NULL, 10) : 128);
     double seconds = (double)(mono_now_ns() - began) / 1e9;
-    printf("\"mode\":\"%s\",\"count\":%u,\"seconds\":%.6f,\"first_ms\":%.3f,\"client_cpu_ns\":%.0f,\"private_kib\":%ld,\"shared_kib\":%ld}\n",
-           argv[1], count, seconds, first_ms, (cpu_ns() - cpu_before) / count, status_kib("Private_Dirty:") - before_kib,
-           status_kib("Shared_Dirty:"));
+    printf(
+        "\"mode\":\"%s\",\"count\":%u,\"seconds\":%.6f,\"first_ms\":%.3f,\"client_cpu_ns\":%.0f,\"private_kib\":%ld,\"shared_kib\":%ld}\n",
+        argv[1], count, seconds, first_ms, (cpu_ns() - cpu_before) / count, status_kib("Private_Dirty:") - before_kib,
+        status_kib("Shared_Dirty:"));
     fflush(stdout);
     if (strcmp(argv[1], "idle") == 0) {
         char c;

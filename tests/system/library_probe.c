@@ -418,18 +418,9 @@ static const struct {
     const char *name;
     void (*run)(void);
 } cases[] = {
-    {"no_hub", no_hub},
-    {"states", states},
-    {"duplicate_group", duplicate_group},
-    {"bad_messages", bad_messages},
-    {"hub_gone", hub_gone},
-    {"hub_stopped", hub_stopped},
-    {"async_hub_stopped", async_hub_stopped},
-    {"credit", credit},
-    {"oneway", oneway},
-    {"after_fork", after_fork},
-    {"closed_descriptors", closed_descriptors},
-    {"threads", threads},
+    {"no_hub", no_hub},     {"states", states},           {"duplicate_group", duplicate_group},       {"bad_messages", bad_messages},
+    {"hub_gone", hub_gone}, {"hub_stopped", hub_stopped}, {"async_hub_stopped", async_hub_stopped},   {"credit", credit},
+    {"oneway", oneway},     {"after_fork", after_fork},   {"closed_descriptors", closed_descriptors}, {"threads", threads},
     {"uniq_key", uniq_key},
 };
 

@@ -5,7 +5,7 @@ import json
 import zlib
 
 from hub_process import Hub
-from processes import check
+from processes import check, wait_until
 
 TITLE = "rmqhub send: one message through, and the instance table that shows it"
 GROUP = "first-message"
@@ -20,7 +20,7 @@ def run(bench):
         check(result.returncode == 0, f"rmqhub send ended with status {result.returncode} {result.stderr.strip()}")
         items = json.loads(result.stdout)["items"]
         check(len(items) == 1 and items[0]["outcome"] == "STORED" and items[0]["send_status"] == "SEND_OK", f"its result: {items}")
-        _check_table(hub, bench.server)
+        _check_table(hub, bench.server, bench.java)
     _check_read_back(bench, items[0])
     _check_without_hub(bench)
 
@@ -37,13 +37,18 @@ def _check_read_back(bench, item):
           f"tags {message.tags}, keys {message.keys}, properties {message.properties}")
 
 
-def _check_table(hub, server):
+def _check_table(hub, server, java):
     """The reading verbs, of the living hub and of the dead one."""
-    groups = hub.read("groups")
-    check([g["group"] for g in groups["items"] if g["group"] == GROUP] == [GROUP], f"rmqhub groups lists it: {[g['group'] for g in groups['items']]}")
-    ports = sorted(server.broker_ports)
-    addresses = [b["addr"] for b in hub.read("connections")["items"] if any(b["addr"].endswith(f":{p}") for p in ports)]
-    check(len(addresses) == 1, f"rmqhub connections shows one connection to the broker: {addresses}")
+    def groups():
+        rows = [(g["group"], g["stored"]) for g in hub.read("groups")["items"]]
+        return rows if rows == [(GROUP, 1)] else None
+    check(wait_until(groups, 3, f"{GROUP} with one stored message in rmqhub groups"), "rmqhub groups: the group, 1 message stored")
+    rows = [c for c in hub.read("connections")["items"] if c["role"] == "broker"]
+    kernel = hub.broker_connections(server.broker_ports)
+    check([int(r["local_address"].rsplit(":", 1)[1]) for r in rows] == kernel and len(kernel) == 1,
+          f"rmqhub connections shows what the kernel shows: {[(r['local_address'], r['peer_address'], r['state']) for r in rows]}, kernel {kernel}")
+    seen = java.producer_connections(server.namesrv, GROUP, TOPIC)
+    check([c.client_id for c in seen] == [r["client_id"] for r in rows], f"... and the broker knows the clientId that the table shows: {[c.client_id for c in seen]}")
     hub.kill()
     status = hub.read("status")
     check(status["stale"] is True and status["hub"]["state"] == "dead", f"of a dead hub: stale {status['stale']}, state {status['hub']['state']}")

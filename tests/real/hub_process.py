@@ -13,6 +13,7 @@ import ledger
 from processes import CheckFailed, run, spawn, stop, tail, wait_until
 
 TCP_ESTABLISHED = "01"
+NO_TABLE = 3   # rmqhub's exit status
 
 
 class Hub:
@@ -72,8 +73,8 @@ class Hub:
         return self.cli_at(self.bin_dir, self.runtime_dir, *args)
 
     def read(self, verb):
-        """The JSON of one reading verb."""
-        result = self.cli(verb, "--json")
+        """The JSON of one reading verb. A hub that has just started publishes its table within a second."""
+        result = wait_until(lambda: (r := self.cli(verb, "--json")).returncode != NO_TABLE and r, 3, "the hub to publish its table")
         if result.returncode != 0:
             raise CheckFailed(f"rmqhub {verb} ended with status {result.returncode}: {result.stderr}")
         return json.loads(result.stdout)

@@ -1,7 +1,7 @@
 """The three servers that the checks run against: real RocketMQ 4.9.3 and 5.3.3, and our own rmqhub-devbroker.
 
-All have the same face: start(), stop(), .name, .namesrv ("127.0.0.1:port") and .broker_ports (what a client may
-connect to for sends). By hand: python3 tests/real/servers.py 4.9.3 JARS_DIRECTORY runs one until it is interrupted.
+All have the same face: start(), stop(), freeze(), .name, .namesrv ("127.0.0.1:port") and .broker_ports (what a
+client may connect to for sends). By hand: python3 tests/real/servers.py 4.9.3 JARS_DIRECTORY runs one until it is interrupted.
 """
 
 import json
@@ -91,13 +91,17 @@ class RealServers:
         """Starts one server and waits for the words that both releases print when they are up."""
         log = self.home / f"{role}.out"
         process = spawn(self.java(heap, *args), log, {"ROCKETMQ_HOME": str(self.home)})
-        self.processes.append(process)
+        self.processes.append(process)   # nameserver, then broker
 
         def up():
             if process.poll() is not None:
                 raise CheckFailed(f"{self.name} {role} ended with status {process.returncode}:\n{tail(log)}")
             return "boot success" in log.read_text(errors="replace")
         wait_until(up, 90, f"{self.name} {role} to print 'boot success'", 0.2)
+
+    def freeze(self, frozen):
+        """Stops the broker in its tracks, or lets it go on."""
+        self.processes[-1].send_signal(signal.SIGSTOP if frozen else signal.SIGCONT)
 
     def stop(self):
         # Their store is thrown away, so nothing is gained by waiting up to 20 s for an orderly end.
@@ -129,6 +133,9 @@ class DevBroker:
         self.process = spawn([self.program, "--port", port], self.log)
         wait_until(lambda: route_exists(self.namesrv, "TBW102"), 10, f"the route of TBW102 at devbroker {self.namesrv}")
         return self
+
+    def freeze(self, frozen):
+        self.process.send_signal(signal.SIGSTOP if frozen else signal.SIGCONT)
 
     def stop(self):
         stop(self.process)

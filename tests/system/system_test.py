@@ -3,6 +3,7 @@
 Run one file with ctest, or by hand: RMQHUB_BIN_DIR=build/dev/bin tests/system/test_start.py [-v] [Class.test]
 """
 
+import json
 import os
 import pathlib
 import shutil
@@ -50,7 +51,7 @@ class SystemTest(unittest.TestCase):
 
     def rmqhub(self, *args, timeout_s=30):
         """Runs a verb of rmqhub to its end against this test's hub."""
-        return run([BIN / "rmqhub", *args, "--runtime-dir", self.runtime_dir], timeout_s)
+        return run([BIN / "rmqhub", args[0], "--runtime-dir", self.runtime_dir, *args[1:]], timeout_s)
 
     def run_as_other(self, program, *args, **options):
         """Runs a program to its end as a user who is neither root nor, when root runs the tests, the owner of anything here."""
@@ -96,6 +97,26 @@ class SystemTest(unittest.TestCase):
         s.bind(("127.0.0.1", 0))
         self.addCleanup(s.close)
         return f"127.0.0.1:{s.getsockname()[1]}"
+
+    def start_sender(self, *args):
+        """`rmqhub send` of one message or more, in the background; finish_sender() waits for it."""
+        sender = subprocess.Popen([BIN / "rmqhub", "send", "--runtime-dir", self.runtime_dir, "--group", "g", "--topic", "T", "--body", "x", *args],
+                                  stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        self.addCleanup(lambda: (sender.kill(), sender.communicate()))
+        return sender
+
+    def finish_sender(self, sender, status, timeout_s=20):
+        """Its output, when it ended with that status."""
+        output, _ = sender.communicate(timeout=timeout_s)
+        self.assertEqual(sender.returncode, status, output)
+        return output
+
+    def wait_for_pending(self, count):
+        """Waits until so many requests are on the wire."""
+        def pending():
+            result = self.rmqhub("pending", "--json")
+            return result.returncode == OK and len(json.loads(result.stdout)["items"]) >= count
+        wait_until(pending, 10, f"{count} pending requests", 0.02)
 
     def end_hub(self, process, status=0, sig=signal.SIGTERM, timeout_s=20):
         process.send_signal(sig)

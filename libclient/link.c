@@ -49,6 +49,7 @@ void hub_log(struct rmqhub *hub, enum rmqhub_log_level level, const char *fmt, .
 }
 
 /* Under link_lock. */
+static void set_problem(struct rmqhub *hub, const char *fmt, va_list ap) __attribute__((format(printf, 2, 0)));
 static void set_problem(struct rmqhub *hub, const char *fmt, va_list ap)
 {
     char text[sizeof(hub->link.problem)];

@@ -204,12 +204,13 @@ static void report(struct run *r, uint64_t wall_ns, uint64_t used_ns)
     double n = (double)s->count, rate = n * 1e9 / (double)wall_ns;
     qsort(r->latency_ns, (size_t)s->count, sizeof(*r->latency_ns), by_value);
     double p50 = r->latency_ns[s->count / 2] / 1e3, p99 = r->latency_ns[s->count * 99 / 100] / 1e3;
-    const char *form = s->json ? "{\"count\":%lld,\"window\":%lld,\"rate\":%.0f,\"p50_us\":%.1f,\"p99_us\":%.1f,\"cpu_ns\":%.0f}\n"
-                               : "%lld messages, window %lld: %.0f msg/s, p50 %.1f us, p99 %.1f us, %.0f ns CPU per message\n";
-#pragma GCC diagnostic push
-#pragma GCC diagnostic ignored "-Wformat-nonliteral" /* one of the two above */
-    printf(form, (long long)s->count, (long long)s->window, rate, p50, p99, (double)used_ns / n);
-#pragma GCC diagnostic pop
+    double cpu_ns = (double)used_ns / n;
+    if (s->json)
+        printf("{\"count\":%lld,\"window\":%lld,\"rate\":%.0f,\"p50_us\":%.1f,\"p99_us\":%.1f,\"cpu_ns\":%.0f}\n", (long long)s->count,
+               (long long)s->window, rate, p50, p99, cpu_ns);
+    else
+        printf("%lld messages, window %lld: %.0f msg/s, p50 %.1f us, p99 %.1f us, %.0f ns CPU per message\n", (long long)s->count,
+               (long long)s->window, rate, p50, p99, cpu_ns);
 }
 
 static int64_t number(const char *text, int64_t min, int64_t max)

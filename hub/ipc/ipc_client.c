@@ -388,7 +388,8 @@ static void submit_message(struct ipc_client *client, unsigned slot, const struc
     request->send.mode = r->op == SHM_OP_ONEWAY ? SEND_ONEWAY : r->flags & SHM_SLOT_ASYNC ? SEND_ASYNC : SEND_SYNC;
     request->send.tainted = tainted;
     request->send.deadline_ns = deadline_ns;
-    request->send.taken_ns = now_ns;
+    /* The loop's time stands still within a round, in which a client may well submit: then it was taken at once. */
+    request->send.taken_ns = request->submit_ns > now_ns && request->submit_ns - now_ns < NS_PER_S ? request->submit_ns : now_ns;
     request->send.complete = on_sent;
     list_append(&client->requests, &request->link);
     client->in_flight++;

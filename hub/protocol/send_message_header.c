@@ -14,6 +14,9 @@
 
 #include <errno.h>
 #include <strings.h>
+#ifdef __SSE2__
+#include <emmintrin.h>
+#endif
 
 /* ---- request ---- */
 
@@ -228,22 +231,20 @@ static int decode_generally(const void *frame, size_t frame_len, struct send_res
 
 /* ---- reply, the usual way ---- */
 
-/* First '"' at or after p; NULL when an escape or the end comes first. Looks at eight bytes at a time. */
+/* First '"' at or after p; NULL when an escape or the end comes first. Never looks beyond the end. */
 static const char *plain_string_end(const char *p, const char *end)
 {
-    const uint64_t ones = UINT64_C(0x0101010101010101), tops = UINT64_C(0x8080808080808080);
-    while (end - p >= 8) {
-        uint64_t v;
-        memcpy(&v, p, 8);
-        uint64_t quote = v ^ ones * '"', backslash = v ^ ones * '\\';
-        uint64_t hit = ((quote - ones) & ~quote & tops) | ((backslash - ones) & ~backslash & tops);
+#ifdef __SSE2__
+    const __m128i quote = _mm_set1_epi8('"'), backslash = _mm_set1_epi8('\\');
+    for (; end - p >= 16; p += 16) {
+        __m128i v = _mm_loadu_si128((const __m128i *)(const void *)p);
+        unsigned hit = (unsigned)_mm_movemask_epi8(_mm_or_si128(_mm_cmpeq_epi8(v, quote), _mm_cmpeq_epi8(v, backslash)));
         if (hit) {
-            /* The lowest set bit is exact; higher ones may be borrows of it. */
-            p += __builtin_ctzll(hit) / 8;
+            p += __builtin_ctz(hit);
             return *p == '"' ? p : NULL;
         }
-        p += 8;
     }
+#endif
     for (; p < end && *p != '\\'; p++)
         if (*p == '"')
             return p;

@@ -5,8 +5,6 @@
  */
 #include "hub/remoting/remoting_codec.h"
 
-#include "hub/remoting/wire_json.h"
-
 #include <errno.h>
 #include <strings.h>
 
@@ -263,53 +261,41 @@ static void open_binary_ext(struct remoting_encoder *e)
     reserve(e, 4);
 }
 
-static bool begin_ext(struct remoting_encoder *e, const char *key)
+static void put_json_ext(struct remoting_encoder *e, struct span key, struct span value)
 {
+    put_bytes(e, e->ext_count == 0 ? SPAN_LITERAL(",\"extFields\":{\"") : SPAN_LITERAL(",\""));
+    put_bytes(e, key);
+    put_bytes(e, SPAN_LITERAL("\":"));
+    put_json_string(e, value);
+}
+
+static void put_binary_ext(struct remoting_encoder *e, struct span key, struct span value)
+{
+    if (e->ext_count == 0)
+        open_binary_ext(e);
+    char *p = key.len <= INT16_MAX && value.len <= INT32_MAX ? reserve(e, 2 + key.len + 4 + value.len) : NULL;
+    if (!p) {
+        e->failed = true;
+        return;
+    }
+    be16_store(p, (uint16_t)key.len);
+    memcpy(p + 2, key.data, key.len);
+    p += 2 + key.len;
+    be32_store(p, (uint32_t)value.len);
+    memcpy(p + 4, value.data, value.len);
+}
+
+void remoting_encode_field(struct remoting_encoder *e, struct span key, struct span value)
+{
+    if (!value.data)
+        return;
     if (e->ext_count == REMOTING_MAX_EXT_FIELDS)
         e->failed = true;
-    if (e->failed)
-        return false;
-    struct span name = span_of(key);
-    bool first = e->ext_count++ == 0;
-    if (e->serialize_type == SERIALIZE_ROCKETMQ) {
-        if (first)
-            open_binary_ext(e);
-        char *p = reserve(e, 2 + name.len);
-        if (p) {
-            be16_store(p, (uint16_t)name.len);
-            memcpy(p + 2, name.data, name.len);
-        }
-    } else {
-        put_bytes(e, first ? SPAN_LITERAL(",\"extFields\":{\"") : SPAN_LITERAL(",\""));
-        put_bytes(e, name);
-        put_bytes(e, SPAN_LITERAL("\":"));
-    }
-    return !e->failed;
-}
-
-void remoting_encode_ext(struct remoting_encoder *e, const char *key, struct span value)
-{
-    if (!value.data || !begin_ext(e, key))
-        return;
-    if (e->serialize_type == SERIALIZE_JSON) {
-        put_json_string(e, value);
-        return;
-    }
-    char *p = reserve(e, 4);
-    if (p)
-        be32_store(p, (uint32_t)value.len);
-    put_bytes(e, value);
-}
-
-void remoting_encode_ext_i64(struct remoting_encoder *e, const char *key, int64_t value)
-{
-    char text[20];
-    remoting_encode_ext(e, key, (struct span){text, i64_to_text(text, value)});
-}
-
-void remoting_encode_ext_bool(struct remoting_encoder *e, const char *key, bool value)
-{
-    remoting_encode_ext(e, key, value ? SPAN_LITERAL("true") : SPAN_LITERAL("false"));
+    if (e->serialize_type == SERIALIZE_JSON)
+        put_json_ext(e, key, value);
+    else
+        put_binary_ext(e, key, value);
+    e->ext_count++;
 }
 
 /* The members after extFields, in fastjson's alphabetical order. */

@@ -14,6 +14,7 @@
 #pragma once
 
 #include "hub/remoting/remoting_command.h"
+#include "hub/remoting/wire_json.h"
 
 #include <stddef.h>
 
@@ -68,9 +69,24 @@ void remoting_encode_begin(struct remoting_encoder *encoder, void *buf, size_t c
 void remoting_encode_remark(struct remoting_encoder *encoder, struct span remark);
 
 /** Adds one ext field; a value whose data is NULL is left out, as Java leaves out nulls. Keys must need no JSON escapes. */
-void remoting_encode_ext(struct remoting_encoder *encoder, const char *key, struct span value);
-void remoting_encode_ext_i64(struct remoting_encoder *encoder, const char *key, int64_t value);
-void remoting_encode_ext_bool(struct remoting_encoder *encoder, const char *key, bool value);
+void remoting_encode_field(struct remoting_encoder *encoder, struct span key, struct span value);
+
+/* Inline, so that the length of a literal key costs nothing. */
+static inline void remoting_encode_ext(struct remoting_encoder *encoder, const char *key, struct span value)
+{
+    remoting_encode_field(encoder, span_of(key), value);
+}
+
+static inline void remoting_encode_ext_bool(struct remoting_encoder *encoder, const char *key, bool value)
+{
+    remoting_encode_field(encoder, span_of(key), value ? SPAN_LITERAL("true") : SPAN_LITERAL("false"));
+}
+
+static inline void remoting_encode_ext_i64(struct remoting_encoder *encoder, const char *key, int64_t value)
+{
+    char text[20];
+    remoting_encode_field(encoder, span_of(key), (struct span){text, i64_to_text(text, value)});
+}
 
 /**
  * Ends the header.

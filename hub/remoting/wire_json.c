@@ -483,17 +483,20 @@ void json_write_string(struct json_writer *w, struct span text)
 
 size_t i64_to_text(char *dst, int64_t value)
 {
-    char digits[20];
-    size_t n = 0, len = 0;
+    static const char pairs[] = "00010203040506070809101112131415161718192021222324252627282930313233343536373839404142434445464748"
+                                "49505152535455565758596061626364656667686970717273747576777879808182838485868788899091929394959697"
+                                "9899";
+    char digits[20], *p = digits + sizeof(digits);
     uint64_t v = value < 0 ? -(uint64_t)value : (uint64_t)value;
-    do {
-        digits[n++] = (char)('0' + v % 10);
-        v /= 10;
-    } while (v);
+    for (; v >= 100; v /= 100)
+        memcpy(p -= 2, pairs + v % 100 * 2, 2);
+    *--p = pairs[v * 2 + 1];
+    if (v >= 10)
+        *--p = pairs[v * 2];
     if (value < 0)
-        dst[len++] = '-';
-    while (n)
-        dst[len++] = digits[--n];
+        *--p = '-';
+    size_t len = (size_t)(digits + sizeof(digits) - p);
+    memcpy(dst, p, len);
     return len;
 }
 

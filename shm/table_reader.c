@@ -91,7 +91,7 @@ static int read_at(struct table_reader *r, const char *name, void *data, size_t 
         if (n < 0)
             return fail(r, -errno, "cannot read: %s", strerror(errno));
         if (n == 0)
-            return fail(r, -EBADMSG, "truncated while reading %s at byte %llu; restart the hub to write a new one", name,
+            return fail(r, -EBADMSG, "truncated while reading %s at byte %llu; a running hub writes a new one within a second", name,
                         (unsigned long long)offset);
         p += n;
         bytes -= (size_t)n;
@@ -121,7 +121,7 @@ static int check_header(struct table_reader *r, const struct table_file_header *
     uint32_t capacity[TABLE_SECTION_COUNT];
     struct stat st;
     if (h->magic != TABLE_MAGIC)
-        return fail(r, -EBADMSG, "not an instance table (wrong magic); restart the hub to write a new one");
+        return fail(r, -EBADMSG, "not an instance table (wrong magic); remove it, and a running hub writes a new one within a second");
     if (h->version_major != TABLE_VERSION_MAJOR)
         return fail(r, -EPROTONOSUPPORT, "table version %u.%u, this program reads %u.x", h->version_major, h->version_minor,
                     TABLE_VERSION_MAJOR);
@@ -137,7 +137,7 @@ static int check_header(struct table_reader *r, const struct table_file_header *
         expected.half_bytes != h->half_bytes || expected.file_bytes != h->file_bytes || h->header_bytes != TABLE_HEADER_BYTES)
         return fail(r, -EBADMSG, "damaged: sections and sizes of its header do not fit together");
     if (fstat(r->fd, &st) < 0 || (uint64_t)st.st_size < h->file_bytes)
-        return fail(r, -EBADMSG, "truncated: %lld of %llu bytes; restart the hub to write a new one", (long long)st.st_size,
+        return fail(r, -EBADMSG, "truncated: %lld of %llu bytes; a running hub writes a new one within a second", (long long)st.st_size,
                     (unsigned long long)h->file_bytes);
     if (h->generation == 0)
         return fail(r, -EBADMSG, "damaged: holds no snapshot");

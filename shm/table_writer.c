@@ -181,15 +181,40 @@ static int write_rows(struct table_writer *w, uint64_t half_at)
     return 0;
 }
 
+/* Whether somebody deleted or truncated the file. Replaced by another's is not deleted: then it is theirs. */
+static bool is_damaged(const struct table_writer *w)
+{
+    struct stat st;
+    if (w->fd < 0 || fstat(w->fd, &st) < 0 || (uint64_t)st.st_size < w->header.file_bytes)
+        return true;
+    return w->in_place && st.st_nlink == 0 && access(w->path, F_OK) < 0;
+}
+
+/* A new file takes its place, with everything in it. */
+static int replace_damaged(struct table_writer *w)
+{
+    if (!is_damaged(w))
+        return 0;
+    if (w->fd >= 0)
+        close(w->fd);
+    w->fd = -1;
+    w->in_place = false;
+    w->events_copied[0] = w->events_copied[1] = 0;
+    return create_file(w);
+}
+
 int table_writer_publish(struct table_writer *w, const struct table_event_ring *events)
 {
+    int r = replace_damaged(w);
+    if (r < 0)
+        return r;
     uint64_t next = w->header.generation + 1;
     unsigned which = next & 1;
     uint64_t half_at = TABLE_HEADER_BYTES + which * w->header.half_bytes;
     w->half.generation = next;
     w->half.published_mono_ns = mono_now_ns();
     w->half.published_wall_ms = wall_now_ms();
-    int r = write_rows(w, half_at);
+    r = write_rows(w, half_at);
     if (r == 0 && events)
         r = write_events(w, half_at, which, events);
     if (r == 0)

@@ -44,7 +44,8 @@ struct table_hub *table_writer_hub(struct table_writer *writer);
 
 /**
  * Writes the snapshot into the idle half, then names it. @p events may be NULL. Blocks for a handful
- * of writes to memory-backed storage. 0 or -errno; after a failure readers keep the last snapshot.
+ * of writes to memory-backed storage. A table that somebody deleted or truncated is written anew. 0 or -errno;
+ * after a failure readers keep the last snapshot.
  */
 int table_writer_publish(struct table_writer *writer, const struct table_event_ring *events);
 

@@ -21,6 +21,8 @@ int send_report_init(struct send_report *r, const struct send_options *options)
     if (!r->each && !r->latencies_us)
         return -ENOMEM;
     pthread_mutex_init(&r->mutex, NULL);
+    if (r->each && !options->json)
+        setvbuf(stdout, NULL, _IOLBF, 0); /* whoever feeds lines through a pipe waits for each answer */
     if (options->json)
         printf("{\"schema\":\"rmqhub.send/1\",\"items\":[");
     return 0;

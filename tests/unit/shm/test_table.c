@@ -379,6 +379,110 @@ static void test_flips_under_a_concurrent_reader(void **state)
     table_writer_free(w);
 }
 
+/* Whatever a dying or failing writer left in the idle half, the named one is whole. */
+static void test_idle_half_may_hold_anything(void **state)
+{
+    (void)state;
+    struct table_writer *w = new_writer();
+    struct table_reader *r = new_reader();
+    struct table_file_header h;
+    static char noise[1 << 20];
+    memset(noise, 0xff, sizeof(noise));
+    for (uint64_t i = 1; i < 10; i++) {
+        assert_int_equal(publish_number(w, i, NULL), 0);
+        int fd = open(path, O_RDWR | O_CLOEXEC);
+        assert_int_equal(pread(fd, &h, sizeof(h), 0), sizeof(h));
+        assert_true(h.half_bytes <= sizeof(noise));
+        off_t idle = (off_t)(TABLE_HEADER_BYTES + (~h.generation & 1) * h.half_bytes);
+        assert_int_equal(pwrite(fd, noise, h.half_bytes, idle), h.half_bytes);
+        close(fd);
+        assert_int_equal(table_reader_load(r), TABLE_LOADED);
+        assert_int_equal(whole_number(r), i);
+    }
+    table_reader_free(r);
+    table_writer_free(w);
+}
+
+static void test_deleted_and_truncated_tables_come_back(void **state)
+{
+    (void)state;
+    static struct event_fixture f;
+    f.ring = (struct table_event_ring){f.rows, 64, 0};
+    struct table_writer *w = new_writer();
+    struct table_reader *r = new_reader();
+    for (unsigned i = 0; i < 40; i++)
+        add_event(&f);
+    assert_int_equal(publish_number(w, 1, &f.ring), 0);
+    assert_int_equal(publish_number(w, 2, &f.ring), 0);
+    assert_int_equal(table_reader_load(r), TABLE_LOADED);
+    assert_int_equal(unlink(path), 0);
+    assert_int_equal(table_reader_load(r), -ENOENT);
+    assert_int_equal(publish_number(w, 3, &f.ring), 0);
+    assert_int_equal(table_reader_load(r), TABLE_LOADED);
+    assert_int_equal(whole_number(r), 3);
+    check_events(r, &f);
+    assert_int_equal(truncate(path, 0), 0);
+    assert_int_equal(table_reader_load(r), -EBADMSG);
+    assert_int_equal(publish_number(w, 4, &f.ring), 0);
+    assert_int_equal(table_reader_load(r), TABLE_LOADED);
+    assert_int_equal(whole_number(r), 4);
+    check_events(r, &f);
+    table_reader_free(r);
+    table_writer_free(w);
+}
+
+/*
+ * The order of the writer's steps, weakened: what is named before it is written. The
+ * checks above must notice, or they prove nothing.
+ */
+struct too_early {
+    struct interleave x;
+    struct table_file_header header;
+    bool half_header_too, done, noticed;
+};
+
+static void name_too_early(void *ctx, const char *step)
+{
+    struct too_early *e = ctx;
+    if (!e->done && strcmp(step, "clients") == 0) {
+        uint64_t next = e->header.generation + 1;
+        off_t half = (off_t)(TABLE_HEADER_BYTES + (next & 1) * e->header.half_bytes);
+        int fd = open(path, O_RDWR | O_CLOEXEC);
+        struct table_half_header header;
+        assert_int_equal(pread(fd, &header, sizeof(header), half), sizeof(header));
+        header.generation = next;
+        header.hub.epoch += 2;
+        if (e->half_header_too)
+            assert_int_equal(pwrite(fd, &header, sizeof(header), half), sizeof(header));
+        assert_int_equal(pwrite(fd, &next, sizeof(next), offsetof(struct table_file_header, generation)), sizeof(next));
+        close(fd);
+        e->done = true;
+    }
+    int result = table_reader_load(e->x.reader);
+    uint32_t count;
+    const struct table_client *client = table_reader_rows(e->x.reader, TABLE_CLIENTS, &count);
+    if (result == -EBADMSG || (result == TABLE_LOADED && client[0].number != table_reader_half(e->x.reader)->hub.epoch))
+        e->noticed = true;
+}
+
+static void test_weaker_orders_are_noticed(void **state)
+{
+    (void)state;
+    for (int half_header_too = 0; half_header_too < 2; half_header_too++) {
+        struct too_early e = {.x = {.writer = new_writer(), .reader = new_reader()}, .half_header_too = half_header_too};
+        for (uint64_t i = 1; i <= 4; i++)
+            assert_int_equal(publish_number(e.x.writer, i, NULL), 0);
+        int fd = open(path, O_RDONLY | O_CLOEXEC);
+        assert_int_equal(pread(fd, &e.header, sizeof(e.header), 0), sizeof(e.header));
+        close(fd);
+        table_writer_set_step_hook(e.x.writer, name_too_early, &e);
+        assert_int_equal(publish_number(e.x.writer, 5, NULL), 0);
+        assert_true(e.done && e.noticed);
+        table_reader_free(e.x.reader);
+        table_writer_free(e.x.writer);
+    }
+}
+
 static void patch(off_t at, const void *data, size_t bytes)
 {
     int fd = open(path, O_RDWR);
@@ -619,6 +723,9 @@ int main(void)
         TEST(test_reader_gives_up_in_the_end),
         TEST(test_death_before_each_step),
         TEST(test_flips_under_a_concurrent_reader),
+        TEST(test_idle_half_may_hold_anything),
+        TEST(test_deleted_and_truncated_tables_come_back),
+        TEST(test_weaker_orders_are_noticed),
         TEST(test_damaged_files_are_named),
         TEST(test_truncated_at_every_page),
         TEST(test_truncated_while_it_is_read),

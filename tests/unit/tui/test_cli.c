@@ -365,7 +365,8 @@ static void blank(char *text, const char *before, const char *after, const char 
             return;
         size_t rest = strlen(end) + 1, n = strlen(with);
         memmove(p + n, end, rest);
-        memcpy(p, with, n);
+        for (size_t i = 0; i < n; i++)
+            p[i] = with[i];
         p += n;
     }
 }
@@ -375,10 +376,7 @@ static void compare_with_golden(const char *name)
     char file[512];
     static char golden[OUTPUT_CAP];
     blank(out, "\"data_age_ms\":", ",", "N");
-    for (char *p = strstr(out, dir); p; p = strstr(p, dir)) {
-        memmove(p + 3, p + strlen(dir), strlen(p + strlen(dir)) + 1);
-        memcpy(p, "DIR", 3);
-    }
+    blank(out, "/tmp/rmqhub-cli-", "\"", "DIR");
     blank(out, "03:04:05.678Z, ", " old", "AGE");
     blank(out, "published nothing for ", ";", "AGE");
     snprintf(file, sizeof(file), "%s/%s", GOLDEN_DIR, name);

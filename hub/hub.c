@@ -327,8 +327,7 @@ static int start_instances(struct hub *hub)
 
 static int start_table(struct hub *hub)
 {
-    const struct snapshot_sources sources = {
-        .loop = hub->loop, .instances = hub->instances, .config = hub->config, .epoch = hub->epoch};
+    const struct snapshot_sources sources = {.loop = hub->loop, .instances = hub->instances, .config = hub->config, .epoch = hub->epoch};
     return snapshot_new(&hub->table, &sources);
 }
 
@@ -357,14 +356,8 @@ static int start_all(struct hub *hub)
         const char *name;
         int (*start)(struct hub *hub);
     } steps[] = {
-        {"process", start_process},
-        {"directories", start_directories},
-        {"store", start_store},
-        {"loop", start_loop},
-        {"signals", start_signals},
-        {"client instances", start_instances},
-        {"instance table", start_table},
-        {"attach socket", start_attach},
+        {"process", start_process}, {"directories", start_directories},    {"store", start_store},          {"loop", start_loop},
+        {"signals", start_signals}, {"client instances", start_instances}, {"instance table", start_table}, {"attach socket", start_attach},
     };
     for (size_t i = 0; i < sizeof(steps) / sizeof(steps[0]); i++) {
         int r = steps[i].start(hub);
@@ -402,7 +395,7 @@ static void stop_all(struct hub *hub)
     hub_config_free(hub->config);
 }
 
-enum hub_exit hub_run(struct hub_config *config, const struct config_arguments *arguments)
+int hub_run(struct hub_config *config, const struct config_arguments *arguments)
 {
     struct hub hub = {.config = config,
                       .arguments = arguments,

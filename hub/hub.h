@@ -10,6 +10,6 @@ enum hub_exit { HUB_EXIT_OK = 0, HUB_EXIT_FAILED = 1, HUB_EXIT_USAGE = 2 };
 
 /**
  * Runs a hub until SIGTERM or SIGINT. Takes over @p config. @p arguments must stay valid: a reload reads the file
- * again under the same command line. Says on the log why it could not start.
+ * again under the same command line. Says on the log why it could not start. Returns an exit code.
  */
-enum hub_exit hub_run(struct hub_config *config, const struct config_arguments *arguments);
+int hub_run(struct hub_config *config, const struct config_arguments *arguments);

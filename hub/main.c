@@ -62,7 +62,7 @@ static void print_problem(void *ctx, const char *text)
     fprintf(out, "%s%s\n", out == stderr ? "rmqhubd: " : "", text);
 }
 
-static enum hub_exit check_config(const struct config_arguments *arguments)
+static int check_config(const struct config_arguments *arguments)
 {
     struct hub_config *config = NULL;
     if (hub_config_load(&config, arguments, print_problem, stdout) < 0) {
@@ -75,7 +75,7 @@ static enum hub_exit check_config(const struct config_arguments *arguments)
     return HUB_EXIT_OK;
 }
 
-static enum hub_exit run(const struct config_arguments *arguments)
+static int run(const struct config_arguments *arguments)
 {
     struct hub_config *config = NULL;
     if (hub_config_load(&config, arguments, print_problem, stderr) < 0) {
@@ -85,7 +85,7 @@ static enum hub_exit run(const struct config_arguments *arguments)
     return hub_run(config, arguments);
 }
 
-static enum hub_exit print_document(void (*print)(FILE *out))
+static int print_document(void (*print)(FILE *out))
 {
     print(stdout);
     return fflush(stdout) == 0 ? HUB_EXIT_OK : HUB_EXIT_FAILED;

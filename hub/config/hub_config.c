@@ -66,7 +66,8 @@ static struct section hub_section_of(struct hub_config *config)
 
 static struct section cluster_section_of(struct cluster_config *cluster)
 {
-    return (struct section){config_cluster_keys, CLUSTER_KEY_COUNT, (char *)&cluster->keys, cluster->origins};
+    char *fields = (char *)cluster + offsetof(struct cluster_config, keys);
+    return (struct section){config_cluster_keys, CLUSTER_KEY_COUNT, fields, cluster->origins};
 }
 
 static int set_defaults(struct section section)

@@ -155,15 +155,12 @@ static void mark_all_dirty(struct store *store)
 
 /* ---- keys ---- */
 
+/* "kind NUL scope NUL name NUL". False when that is too long for the file. */
 static bool key_join(char key[STORE_KEY_MAX], size_t *len, const char *kind, const char *scope, const char *name)
 {
-    int n = snprintf(NULL, 0, "%s%s%s", kind, scope, name) + 2;
-    if (n > STORE_KEY_MAX)
+    if (strlen(kind) + strlen(scope) + strlen(name) + 3 > STORE_KEY_MAX)
         return false;
-    *len = (size_t)n;
-    char *p = stpcpy(key, kind) + 1;
-    p = stpcpy(p, scope) + 1;
-    memcpy(p, name, strlen(name));
+    *len = (size_t)(stpcpy(stpcpy(stpcpy(key, kind) + 1, scope) + 1, name) + 1 - key);
     return true;
 }
 
@@ -196,7 +193,9 @@ static bool batch_add(struct batch *batch, const struct entry *entry)
     if (!copy)
         return false;
     memcpy(copy, entry->data, entry->key_len + entry->value_len);
-    batch->items[batch->count++] = (struct store_item){{copy, entry->key_len}, {copy + entry->key_len, entry->value_len}};
+    struct store_item *item = &batch->items[batch->count++];
+    item->key = (struct span){copy, entry->key_len};
+    item->value = (struct span){copy + entry->key_len, entry->value_len};
     return true;
 }
 
@@ -443,8 +442,8 @@ static bool name_find(struct store *store, struct span key, const char *key_text
     size_t text_len = strlen(key_text) + 1;
     pthread_mutex_lock(&store->lock);
     const struct entry *entry = entry_find(store, key);
-    struct span content = entry ? entry_content(entry) : (struct span){0};
-    bool found = content.len > text_len && memcmp(content.data, key_text, text_len) == 0 && content.len - text_len < cap;
+    struct span content = entry ? entry_content(entry) : (struct span){"", 0};
+    bool found = content.len > text_len && content.len - text_len < cap && memcmp(content.data, key_text, text_len) == 0;
     if (found) {
         memcpy(out, content.data + text_len, content.len - text_len);
         out[content.len - text_len] = '\0';

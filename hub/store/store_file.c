@@ -247,9 +247,9 @@ static bool regular_file_exists(int dirfd, struct store_salvage *out)
 
 int store_file_salvage(int dirfd, store_item_fn *take, void *ctx, struct store_salvage *out)
 {
-    int fds[2], status = 0;
     *out = (struct store_salvage){0};
     if (regular_file_exists(dirfd, out)) {
+        int fds[2], status = 0;
         if (pipe2(fds, O_CLOEXEC) < 0)
             return -errno;
         pid_t pid = fork();

@@ -178,9 +178,9 @@ static void each_bad_cluster_value_is_named(void **state)
 static void a_line_that_inih_would_cut_is_refused(void **state)
 {
     (void)state;
-    char text[8192] = "[hub]\n# ";
-    memset(text + strlen(text), 'x', 5000);
-    strcat(text, "\nlinger_ms = -1\n[cluster a]\nnamesrv_addr = a:1\n");
+    char text[8192], comment[5000];
+    memset(comment, 'x', sizeof(comment));
+    snprintf(text, sizeof(text), "[hub]\n# %.*s\nlinger_ms = -1\n[cluster a]\nnamesrv_addr = a:1\n", (int)sizeof(comment), comment);
     struct hub_config *config = NULL;
     write_file(text);
     assert_int_equal(hub_config_load(&config, &(struct config_arguments){.file = file_path}, collect, &reports), -EINVAL);
@@ -309,13 +309,7 @@ static void the_sample_file_is_valid_and_says_only_defaults(void **state)
 static void every_default_is_inside_its_own_limits(void **state)
 {
     (void)state;
-    union {
-        int64_t number;
-        struct config_text text;
-        struct id_list ids;
-        enum log_level level;
-        bool json;
-    } value;
+    struct config_text value; /* the largest of the types */
     for (unsigned i = 0; i < HUB_KEY_COUNT; i++) {
         const struct config_key *k = &config_hub_keys[i];
         if (*k->default_text)

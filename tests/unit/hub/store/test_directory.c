@@ -7,6 +7,7 @@
 #include <cmocka.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <ftw.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -28,12 +29,18 @@ static int setup(void **state)
     return mkdtemp(base) ? 0 : 1;
 }
 
+static int remove_one(const char *name, const struct stat *st, int type, struct FTW *ftw)
+{
+    (void)st;
+    (void)type;
+    (void)ftw;
+    return remove(name);
+}
+
 static int teardown(void **state)
 {
-    char command[128];
     (void)state;
-    snprintf(command, sizeof(command), "rm -rf %s", base);
-    return system(command);
+    return nftw(base, remove_one, 8, FTW_DEPTH | FTW_PHYS);
 }
 
 static const char *in_base(const char *name)

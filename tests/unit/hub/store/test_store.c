@@ -306,16 +306,24 @@ static size_t random_below(size_t n)
     return (size_t)(random_state >> 33) % n;
 }
 
+static void flip_bit(char *data, size_t at)
+{
+    uint8_t byte;
+    memcpy(&byte, data + at, 1);
+    byte = (uint8_t)(byte ^ (1u << random_below(8)));
+    memcpy(data + at, &byte, 1);
+}
+
 /* One of: a flipped bit anywhere, or in a meta page; a zeroed page; a truncation; a run of noise; appended bytes lost. */
 static size_t mutate(char *data, size_t len, unsigned kind)
 {
     size_t at = random_below(len), page = at & ~(size_t)4095;
     switch (kind % 5) {
     case 0:
-        data[at] ^= (char)(1 << random_below(8));
+        flip_bit(data, at);
         return len;
     case 1:
-        data[random_below(2 * 4096)] ^= (char)(1 << random_below(8));
+        flip_bit(data, random_below(2 * (size_t)4096));
         return len;
     case 2:
         memset(data + page, 0, 4096);
@@ -381,20 +389,21 @@ static void a_file_that_is_no_database_is_set_aside(void **state)
 static void a_record_opens_only_under_its_own_key_and_whole(void **state)
 {
     (void)state;
-    char value[STORE_RECORD_HEADER + 10];
+    uint8_t value[STORE_RECORD_HEADER + 10];
+    const struct span whole = {(const char *)value, sizeof(value)};
     struct span key = SPAN_LITERAL("k"), content = SPAN_LITERAL("0123456789"), out;
     int64_t saved_ms;
     store_record_seal(value, key, 77, content);
-    assert_int_equal(store_record_open(key, (struct span){value, sizeof(value)}, &saved_ms, &out), 0);
+    assert_int_equal(store_record_open(key, whole, &saved_ms, &out), 0);
     assert_int_equal(saved_ms, 77);
     assert_true(span_equals(out, content));
-    assert_int_equal(store_record_open((struct span)SPAN_LITERAL("j"), (struct span){value, sizeof(value)}, &saved_ms, &out), -EBADMSG);
+    assert_int_equal(store_record_open((struct span)SPAN_LITERAL("j"), whole, &saved_ms, &out), -EBADMSG);
     for (size_t cut = 0; cut < sizeof(value); cut++)
-        assert_int_equal(store_record_open(key, (struct span){value, cut}, &saved_ms, &out), -EBADMSG);
+        assert_int_equal(store_record_open(key, (struct span){whole.data, cut}, &saved_ms, &out), -EBADMSG);
     for (size_t bit = 0; bit < 8 * sizeof(value); bit++) {
-        value[bit / 8] ^= (char)(1 << bit % 8);
-        assert_int_equal(store_record_open(key, (struct span){value, sizeof(value)}, &saved_ms, &out), -EBADMSG);
-        value[bit / 8] ^= (char)(1 << bit % 8);
+        value[bit / 8] = (uint8_t)(value[bit / 8] ^ (1u << bit % 8));
+        assert_int_equal(store_record_open(key, whole, &saved_ms, &out), -EBADMSG);
+        value[bit / 8] = (uint8_t)(value[bit / 8] ^ (1u << bit % 8));
     }
 }
 

@@ -11,6 +11,7 @@ import sys
 import time
 import traceback
 
+import check_broker_restart
 import check_first_message
 import check_hub_killed
 import check_java_peer
@@ -30,6 +31,7 @@ CHECKS = {
     "registration": check_registration,
     "hub_killed": check_hub_killed,
     "long_connection": check_long_connection,
+    "broker_restart": check_broker_restart,   # last: it ends every connection
 }
 
 

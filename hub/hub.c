@@ -93,6 +93,9 @@ static void client_config_fill(struct client_config *out, const struct hub_confi
     out->client_channel_max_idle_time_ms = (uint32_t)keys->client_channel_max_idle_time_ms;
     out->socket_snd_buf_bytes = (uint32_t)keys->socket_snd_buf_bytes;
     out->socket_rcv_buf_bytes = (uint32_t)keys->socket_rcv_buf_bytes;
+    out->write_buffer_high_water_mark_bytes = (uint32_t)keys->write_buffer_high_water_mark_bytes;
+    out->write_buffer_low_water_mark_bytes = (uint32_t)keys->write_buffer_low_water_mark_bytes;
+    out->client_async_semaphore = (uint32_t)keys->client_async_semaphore;
     out->linger_ms = (uint32_t)config->hub.linger_ms;
     out->idle_expiry_topic_ms = (uint32_t)config->hub.idle_expiry_topic_ms;
 }
@@ -283,7 +286,6 @@ static int start_directories(struct hub *hub)
     return r;
 }
 
-/* Forks for a moment, so it comes before every thread. */
 static int start_store(struct hub *hub)
 {
     return store_open(&hub->store, hub->state_dirfd);
@@ -331,7 +333,6 @@ static int start_table(struct hub *hub)
     return snapshot_new(&hub->table, &sources);
 }
 
-/* Last, so that whoever comes in finds everything there. */
 static int start_attach(struct hub *hub)
 {
     const struct ipc_config config = {
@@ -356,8 +357,14 @@ static int start_all(struct hub *hub)
         const char *name;
         int (*start)(struct hub *hub);
     } steps[] = {
-        {"process", start_process}, {"directories", start_directories},    {"store", start_store},          {"loop", start_loop},
-        {"signals", start_signals}, {"client instances", start_instances}, {"instance table", start_table}, {"attach socket", start_attach},
+        {"process", start_process},            /* limits and signals that kill */
+        {"directories", start_directories},    /* held, and locked against a second hub */
+        {"store", start_store},                /* the only fork; from here on there are threads */
+        {"loop", start_loop},                  /* time, readiness, timers */
+        {"signals", start_signals},            /* as events of the loop */
+        {"client instances", start_instances}, /* nothing is contacted yet */
+        {"instance table", start_table},       /* readers see a hub that starts */
+        {"attach socket", start_attach},       /* last: who comes in finds everything there */
     };
     for (size_t i = 0; i < sizeof(steps) / sizeof(steps[0]); i++) {
         int r = steps[i].start(hub);

@@ -57,10 +57,12 @@
       "A connection without traffic for this long is closed; 0 never closes one.") \
     X(socket_snd_buf_bytes, NUMBER, "bytes", 0, 16777216, "0", RESTART, "SO_SNDBUF of broker sockets; 0 leaves it to the kernel.") \
     X(socket_rcv_buf_bytes, NUMBER, "bytes", 0, 16777216, "0", RESTART, "SO_RCVBUF of broker sockets; 0 leaves it to the kernel.") \
+    X(write_buffer_high_water_mark_bytes, NUMBER, "bytes", 65536, 67108864, "1048576", RESTART, \
+      "Unsent bytes above which a connection takes no more messages; they wait in the hub until their deadline.") \
+    X(write_buffer_low_water_mark_bytes, NUMBER, "bytes", 0, 67108864, "0", RESTART, \
+      "Unsent bytes below which it takes messages again; 0: half of the high mark. Not above the high mark.") \
+    X(client_async_semaphore, NUMBER, "", 1, 65535, "65535", RESTART, "Requests of one instance that may await a reply at a time.") \
     X(namespace, TEXT, "", 0, 64, "", LATER, "Default namespace of the cluster's producers.") \
-    X(write_buffer_low_water_mark_bytes, TEXT, "bytes", 0, 32, "", LATER, "Unsent bytes below which a channel takes more.") \
-    X(write_buffer_high_water_mark_bytes, TEXT, "bytes", 0, 32, "", LATER, "Unsent bytes above which a channel takes no more.") \
-    X(client_async_semaphore, TEXT, "", 0, 32, "", LATER, "Requests with a reply outstanding in one instance.") \
     X(client_oneway_semaphore, TEXT, "", 0, 32, "", LATER, "Oneway requests outstanding in one instance.") \
     X(use_tls, TEXT, "", 0, 16, "", LATER, "TLS towards nameservers and brokers.") \
     X(tls_ca_file, TEXT, "", 0, 1023, "", LATER, "Certificates that are trusted.") \

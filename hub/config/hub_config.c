@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <ini.h>
+#include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -331,6 +332,15 @@ static void resolve_directories(struct loader *loader, const struct config_argum
         problem(loader, "state_dir: %s; name one with --state-dir", r == -ENOENT ? "$HOME is not set" : strerror(-r));
     else
         text_copy(config->hub.state_dir.text, CONFIG_TEXT_CAP, state_dir, strlen(state_dir));
+}
+
+static void check_water_marks(struct loader *loader, const struct cluster_config *cluster)
+{
+    int64_t low = cluster->keys.write_buffer_low_water_mark_bytes, high = cluster->keys.write_buffer_high_water_mark_bytes;
+    if (low > high)
+        problem(loader,
+                "%s:%u: [cluster %s] write_buffer_low_water_mark_bytes: above write_buffer_high_water_mark_bytes; allowed: 0 to %" PRId64,
+                loader->config->file, cluster->origins[CLUSTER_KEY_write_buffer_low_water_mark_bytes].line, cluster->name, high);
 }
 
 static void check_clusters(struct loader *loader)

@@ -171,6 +171,7 @@ static void each_bad_cluster_value_is_named(void **state)
     }
     assert_refused("[cluster a]\nnamesrv_addr = a:1\nclient_ip = 1.2.3\n", 3, "client_ip", "IPv4");
     assert_refused("[cluster a]\nnamesrv_addr = a:1\nunit_name = u\n", 3, "unit_name", "not honoured");
+    assert_refused("[cluster a]\nnamesrv_addr = a:1\nwrite_buffer_low_water_mark_bytes = 2000000\n", 3, "above", "0 to 1048576");
     assert_refused("[cluster a]\nnamesrv_addr = a:1\nuse_tls = true\n", 3, "use_tls", "not honoured");
     assert_refused("[cluster a]\nclient_ip = 1.2.3.4\n", 2, "namesrv_addr", "missing");
 }

@@ -582,6 +582,28 @@ static void test_help_and_version(void **state)
     assert_non_null(strstr(out, "librmqhub"));
 }
 
+/* The page names every verb, every column and every option that the program knows. */
+static void test_the_page_is_complete(void **state)
+{
+    (void)state;
+    static char page[OUTPUT_CAP];
+    read_all(CLI_PAGE, page);
+    char args[64], wanted[128];
+    for (unsigned i = 0; i <= VERB_COUNT; i++) {
+        snprintf(args, sizeof(args), "%s --help", i < VERB_COUNT ? verbs[i] : "send");
+        assert_int_equal(run(args), 0);
+        bool columns = false;
+        char *rest = out;
+        for (char *word = strtok_r(rest, " \n[=:)", &rest); word; word = strtok_r(rest, " \n[=:)", &rest)) {
+            bool option = strncmp(word, "--", 2) == 0;
+            snprintf(wanted, sizeof(wanted), option ? "%s" : "`%s`", word);
+            if ((columns || option) && !strstr(page, wanted))
+                fail_msg("%s: docs/cli.md does not mention %s", args, wanted);
+            columns = columns || strcmp(word, "columns") == 0;
+        }
+    }
+}
+
 static void test_no_hub_no_table(void **state)
 {
     (void)state;
@@ -648,6 +670,7 @@ int main(void)
         TEST(test_dead_and_silent_hubs),
         TEST(test_usage_errors),
         TEST(test_help_and_version),
+        TEST(test_the_page_is_complete),
         TEST(test_no_hub_no_table),
         TEST(test_damaged_and_foreign_tables),
         TEST(test_no_permission),

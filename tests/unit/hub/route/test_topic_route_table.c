@@ -1,0 +1,480 @@
+/* Nameserver choice, routes, publish info, polling, the kept route, offline brokers. */
+#include <stdarg.h>
+#include <stddef.h>
+#include <setjmp.h>
+#include <cmocka.h>
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "hub/protocol/codes.h"
+#include "shm/base/clock.h"
+#include "tests/unit/hub/net_fixture.h"
+
+static struct net_fixture fx;
+static struct topic_entry *topic;
+
+static int setup(void **state)
+{
+    (void)state;
+    net_setup(&fx);
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    (void)state;
+    net_teardown(&fx);
+    return 0;
+}
+
+static void use_topic(const char *name)
+{
+    topic = topic_entry_acquire(net_instance(&fx), span_of(name), NULL);
+    assert_non_null(topic);
+    net_pump(&fx);
+}
+
+static void all_name_servers(void)
+{
+    snprintf(fx.namesrv_addr, sizeof(fx.namesrv_addr), "%s;%s;%s", fx.name_servers[0]->address, fx.name_servers[1]->address,
+             fx.name_servers[2]->address);
+}
+
+static struct fake_server *chosen_name_server(void)
+{
+    const char *address = name_server_chosen(&fx.instance->name_server);
+    for (unsigned i = 0; address && i < 3; i++)
+        if (strcmp(fx.name_servers[i]->address, address) == 0)
+            return fx.name_servers[i];
+    return NULL;
+}
+
+static unsigned route_requests(void)
+{
+    unsigned n = 0;
+    for (unsigned i = 0; i < 3; i++)
+        n += fake_server_count(fx.name_servers[i], REQUEST_GET_ROUTEINFO_BY_TOPIC);
+    return n;
+}
+
+/* ---- nameservers ---- */
+
+static void lists_are_checked(void **state)
+{
+    (void)state;
+    char many[33 * 16] = "";
+    assert_int_equal(name_server_check_list("a:1;b:2;"), 0);
+    assert_int_equal(name_server_check_list(""), -EINVAL);
+    assert_int_equal(name_server_check_list(";;"), -EINVAL);
+    assert_int_equal(name_server_check_list("a:1;b"), -EINVAL);
+    for (unsigned i = 0; i < 33; i++)
+        strcat(many, "10.0.0.1:9876;");
+    assert_int_equal(name_server_check_list(many), -E2BIG);
+}
+
+static void the_chosen_name_server_sticks(void **state)
+{
+    (void)state;
+    all_name_servers();
+    use_topic("T");
+    struct fake_server *chosen = chosen_name_server();
+    assert_non_null(chosen);
+    net_advance(&fx, 95000);
+    assert_ptr_equal(chosen_name_server(), chosen);
+    assert_int_equal(route_requests(), fake_server_count(chosen, REQUEST_GET_ROUTEINFO_BY_TOPIC));
+    assert_int_equal(fx.instance->name_server.failovers, 0);
+}
+
+static void a_dead_name_server_is_passed_over(void **state)
+{
+    (void)state;
+    all_name_servers();
+    use_topic("T");
+    struct fake_server *first = chosen_name_server();
+    fake_server_unlisten(first);
+    fake_server_drop_conns(first, false);
+    use_topic("U"); /* does not exist: 17 from whoever answers */
+    net_advance(&fx, 100);
+    assert_int_equal(topic->last_code, RESPONSE_TOPIC_NOT_EXIST);
+    assert_ptr_not_equal(chosen_name_server(), first);
+    assert_true(fx.instance->name_server.failovers >= 1);
+    fake_server_listen(first);
+    struct fake_server *second = chosen_name_server();
+    net_advance(&fx, 31000);
+    assert_ptr_equal(chosen_name_server(), second); /* no fail-back */
+}
+
+static void a_silent_name_server_costs_its_timeout(void **state)
+{
+    (void)state;
+    all_name_servers();
+    use_topic("T");
+    chosen_name_server()->mute = true;
+    use_topic("U");
+    assert_int_equal(topic->last_code, 0);
+    net_advance(&fx, 3050);
+    assert_int_equal(topic->last_code, RESPONSE_TOPIC_NOT_EXIST);
+}
+
+static void all_dead_name_servers_are_an_error(void **state)
+{
+    (void)state;
+    all_name_servers();
+    for (unsigned i = 0; i < 3; i++)
+        fake_server_unlisten(fx.name_servers[i]);
+    use_topic("T");
+    net_advance(&fx, 50);
+    assert_int_equal(topic->source, ROUTE_NONE);
+    assert_int_equal(topic->fetch_failures > 0, 1);
+    assert_non_null(strstr(topic->last_error, "cannot connect"));
+    assert_true(fx.instance->name_server.failures > 0);
+}
+
+static void a_list_is_replaced_only_by_another(void **state)
+{
+    (void)state;
+    all_name_servers();
+    use_topic("T");
+    struct name_server *ns = &fx.instance->name_server;
+    char chosen[64], list[256];
+    snprintf(chosen, sizeof(chosen), "%s", name_server_chosen(ns));
+    snprintf(list, sizeof(list), "%s;%s;%s", fx.name_servers[2]->address, fx.name_servers[0]->address, fx.name_servers[1]->address);
+    char before[sizeof(ns->addresses)];
+    memcpy(before, ns->addresses, sizeof(before));
+    assert_int_equal(name_server_update(ns, list), 0); /* a mere reordering */
+    assert_memory_equal(before, ns->addresses, sizeof(before));
+    assert_int_equal(name_server_update(ns, ""), -EINVAL);
+    snprintf(list, sizeof(list), "%s;127.0.0.1:1", chosen);
+    assert_int_equal(name_server_update(ns, list), 0);
+    assert_string_equal(name_server_chosen(ns), chosen);
+    assert_int_equal(name_server_update(ns, "127.0.0.1:1;127.0.0.1:2"), 0);
+    assert_null(name_server_chosen(ns));
+}
+
+static void orders_differ_between_clients(void **state)
+{
+    (void)state;
+    struct name_server a, b;
+    unsigned differ = 0;
+    for (uint64_t seed = 0; seed < 20; seed++) {
+        assert_int_equal(name_server_init(&a, NULL, "a:1;b:1;c:1;d:1;e:1", seed), 0);
+        assert_int_equal(name_server_init(&b, NULL, "a:1;b:1;c:1;d:1;e:1", seed + 1000), 0);
+        differ += memcmp(a.addresses, b.addresses, sizeof(a.addresses)) != 0;
+    }
+    assert_true(differ > 10);
+}
+
+/* ---- routes ---- */
+
+static void routes_are_polled_from_the_start(void **state)
+{
+    (void)state;
+    net_instance(&fx);
+    net_advance(&fx, 15);
+    assert_int_equal(route_requests(), 1);
+    assert_string_equal(fake_server_last(fx.name_servers[0], REQUEST_GET_ROUTEINFO_BY_TOPIC)->text, "TBW102");
+    use_topic("T");
+    unsigned before = route_requests();
+    net_advance(&fx, 30000);
+    assert_int_equal(route_requests(), before + 2);
+}
+
+static void an_unchanged_route_changes_nothing(void **state)
+{
+    (void)state;
+    use_topic("T");
+    const struct message_queue *queues = topic->info.queues;
+    assert_int_equal(topic->changes, 1);
+    net_advance(&fx, 31000);
+    assert_ptr_equal(topic->info.queues, queues);
+    assert_int_equal(topic->changes, 1);
+    net_set_route(&fx, 2, 3);
+    net_advance(&fx, 30000);
+    assert_int_equal(topic->changes, 2);
+    assert_int_equal(topic->info.count, 6);
+    assert_string_equal(topic->info.queues[0].broker->name, "broker-a");
+    assert_string_equal(topic->info.queues[5].broker->name, "broker-b");
+    assert_int_equal(topic->info.queues[5].queue_id, 2);
+}
+
+static void old_data_is_kept_whatever_happens(void **state)
+{
+    (void)state;
+    use_topic("T");
+    fx.name_servers[0]->topic_count = 0; /* deleted */
+    net_advance(&fx, 31000);
+    assert_int_equal(topic->info.count, 2);
+    assert_int_equal(topic->last_code, RESPONSE_TOPIC_NOT_EXIST);
+    assert_true(topic->fetch_failures > 0);
+    fake_server_unlisten(fx.name_servers[0]);
+    fake_server_drop_conns(fx.name_servers[0], true);
+    net_advance(&fx, 31000);
+    assert_int_equal(topic->info.count, 2);
+    assert_int_equal(topic->source, ROUTE_NAMESRV);
+}
+
+static void unreadable_routes_are_refused(void **state)
+{
+    (void)state;
+    snprintf(fx.route_body, sizeof(fx.route_body), "{\"brokerDatas\":[{]}");
+    use_topic("T");
+    assert_int_equal(topic->source, ROUTE_NONE);
+    assert_non_null(strstr(topic->last_error, "cannot be read"));
+}
+
+static void only_writable_queues_with_a_master_count(void **state)
+{
+    (void)state;
+    snprintf(fx.route_body, sizeof(fx.route_body),
+             "{\"brokerDatas\":[{\"brokerAddrs\":{0:\"%s\",1:\"10.0.0.9:1\"},\"brokerName\":\"b2\",\"cluster\":\"C\"},"
+             "{\"brokerAddrs\":{1:\"10.0.0.8:1\"},\"brokerName\":\"noMaster\",\"cluster\":\"C\"},"
+             "{\"brokerAddrs\":{0:\"%s\"},\"brokerName\":\"b1\",\"cluster\":\"C\"}],"
+             "\"queueDatas\":[{\"brokerName\":\"b2\",\"perm\":2,\"readQueueNums\":1,\"topicSysFlag\":0,\"writeQueueNums\":1},"
+             "{\"brokerName\":\"noMaster\",\"perm\":6,\"readQueueNums\":4,\"topicSysFlag\":0,\"writeQueueNums\":4},"
+             "{\"brokerName\":\"unknown\",\"perm\":6,\"readQueueNums\":4,\"topicSysFlag\":0,\"writeQueueNums\":4},"
+             "{\"brokerName\":\"b1\",\"perm\":6,\"readQueueNums\":9,\"topicSysFlag\":0,\"writeQueueNums\":2}]}",
+             fx.brokers[1]->address, fx.brokers[0]->address);
+    use_topic("T");
+    assert_int_equal(topic->info.count, 3);
+    assert_string_equal(topic->info.queues[0].broker->name, "b1");
+    assert_string_equal(topic->info.queues[2].broker->name, "b2");
+    assert_int_equal(fx.instance->brokers.count, 3);
+    struct broker *none = broker_addr_table_find(&fx.instance->brokers, "noMaster", 8);
+    assert_null(broker_master_address(none));
+    assert_null(none->master);
+}
+
+static void order_topics_keep_their_order(void **state)
+{
+    (void)state;
+    snprintf(fx.route_body, sizeof(fx.route_body),
+             "{\"brokerDatas\":[{\"brokerAddrs\":{0:\"%s\"},\"brokerName\":\"b1\",\"cluster\":\"C\"},"
+             "{\"brokerAddrs\":{0:\"%s\"},\"brokerName\":\"b2\",\"cluster\":\"C\"}],\"orderTopicConf\":\"b2:2;b1:1;bad;b9:3\","
+             "\"queueDatas\":[{\"brokerName\":\"b1\",\"perm\":4,\"readQueueNums\":1,\"topicSysFlag\":0,\"writeQueueNums\":1}]}",
+             fx.brokers[0]->address, fx.brokers[1]->address);
+    use_topic("T");
+    assert_true(topic->info.order_topic);
+    assert_int_equal(topic->info.count, 3);
+    assert_string_equal(topic->info.queues[0].broker->name, "b2");
+    assert_int_equal(topic->info.queues[1].queue_id, 1);
+    assert_string_equal(topic->info.queues[2].broker->name, "b1");
+}
+
+static void brokers_that_left_every_route_go_offline(void **state)
+{
+    (void)state;
+    net_set_route(&fx, 2, 1);
+    use_topic("T");
+    net_advance(&fx, 50);
+    assert_int_equal(fake_server_open_conns(fx.brokers[1]), 1);
+    net_set_route(&fx, 1, 1);
+    net_advance(&fx, 62000);
+    struct broker *gone = broker_addr_table_find(&fx.instance->brokers, "broker-b", 8);
+    assert_int_equal(gone->addr_count, 0);
+    assert_null(gone->master);
+    assert_int_equal(fake_server_open_conns(fx.brokers[1]), 0);
+    net_set_route(&fx, 2, 1);
+    net_advance(&fx, 31000);
+    assert_int_equal(fake_server_open_conns(fx.brokers[1]), 1);
+}
+
+static void idle_topics_are_dropped(void **state)
+{
+    (void)state;
+    fx.config.idle_expiry_topic_ms = 100000;
+    fx.config.linger_ms = 300000;
+    struct producer *p;
+    net_instance(&fx);
+    assert_int_equal(producer_acquire(fx.instance, SPAN_LITERAL("G"), 0, &p, NULL), 0);
+    use_topic("T");
+    topic_entry_release(topic);
+    use_topic("U");
+    net_advance(&fx, 90000);
+    assert_non_null(topic_route_table_find(&fx.instance->routes, "T", 1));
+    net_advance(&fx, 91000);
+    assert_null(topic_route_table_find(&fx.instance->routes, "T", 1));
+    assert_non_null(topic_route_table_find(&fx.instance->routes, "U", 1));
+    assert_non_null(topic_route_table_find(&fx.instance->routes, "TBW102", 6));
+}
+
+static void the_topic_table_is_bounded(void **state)
+{
+    (void)state;
+    char name[16];
+    const char *why = NULL;
+    net_instance(&fx);
+    fx.name_servers[0]->mute = true;
+    for (unsigned i = 1; i < TOPICS_MAX; i++) {
+        snprintf(name, sizeof(name), "t%u", i);
+        assert_non_null(topic_entry_acquire(fx.instance, span_of(name), NULL));
+    }
+    assert_null(topic_entry_acquire(fx.instance, SPAN_LITERAL("more"), &why));
+    assert_non_null(strstr(why, "too many topics"));
+    assert_null(topic_entry_acquire(fx.instance, SPAN_LITERAL("a b"), &why));
+    assert_null(topic_entry_acquire(fx.instance, SPAN_LITERAL("SCHEDULE_TOPIC_XXXX"), &why));
+    assert_non_null(topic_entry_acquire(fx.instance, SPAN_LITERAL("t77"), &why));
+}
+
+static void a_poll_of_many_topics_is_paced(void **state)
+{
+    (void)state;
+    char name[16];
+    net_instance(&fx);
+    for (unsigned i = 0; i < 500; i++) {
+        snprintf(name, sizeof(name), "t%u", i);
+        topic_entry_acquire(fx.instance, span_of(name), NULL);
+    }
+    net_pump(&fx);
+    assert_int_equal(fx.instance->routes.in_flight, 0);
+    fx.name_servers[0]->mute = true;
+    topic_route_table_poll(&fx.instance->routes);
+    assert_int_equal(fx.instance->routes.in_flight, TOPIC_POLL_CONCURRENCY);
+    net_pump(&fx);
+    assert_int_equal(fx.instance->routes.in_flight, TOPIC_POLL_CONCURRENCY);
+}
+
+/* ---- the kept route ---- */
+
+static char kept_body[1536];
+static unsigned saves;
+
+static int load(void *ctx, const char *cluster, const char *name, void **body, size_t *len, int64_t *saved_ms)
+{
+    (void)ctx;
+    assert_string_equal(cluster, "default");
+    if (!kept_body[0] || strcmp(name, "T") != 0)
+        return -ENOENT;
+    *len = strlen(kept_body);
+    *body = strdup(kept_body);
+    *saved_ms = INT64_C(1699999990000);
+    return 0;
+}
+
+static void save(void *ctx, const char *cluster, const char *name, const void *body, size_t len)
+{
+    (void)ctx;
+    (void)cluster;
+    if (strcmp(name, "T") != 0)
+        return;
+    saves++;
+    snprintf(kept_body, sizeof(kept_body), "%.*s", (int)len, (const char *)body);
+}
+
+static void use_store(void)
+{
+    fx.store = (struct route_store){load, save, NULL};
+    saves = 0;
+}
+
+static void good_routes_are_kept(void **state)
+{
+    (void)state;
+    kept_body[0] = '\0';
+    use_store();
+    use_topic("T");
+    assert_int_equal(saves, 1);
+    assert_string_equal(kept_body, fx.route_body);
+    net_advance(&fx, 95000);
+    assert_int_equal(saves, 1); /* unchanged */
+    net_set_route(&fx, 1, 5);
+    net_advance(&fx, 31000);
+    assert_int_equal(saves, 2);
+    net_advance(&fx, 660000);
+    assert_int_equal(saves, 3); /* its age stays honest */
+}
+
+static void a_kept_route_serves_until_a_nameserver_answers(void **state)
+{
+    (void)state;
+    struct producer *p;
+    struct net_send send;
+    snprintf(kept_body, sizeof(kept_body), "%s", fx.route_body);
+    use_store();
+    fake_server_unlisten(fx.name_servers[0]);
+    net_instance(&fx);
+    assert_int_equal(producer_acquire(fx.instance, SPAN_LITERAL("G"), 0, &p, NULL), 0);
+    use_topic("T");
+    net_send_init(&send, &fx, p, topic);
+    producer_send(&send.request);
+    net_pump(&fx);
+    assert_int_equal(send.outcome.outcome, SEND_STORED);
+    assert_int_equal(topic->source, ROUTE_STORE);
+    assert_int_equal(topic->route_ms, INT64_C(1699999990000));
+    fake_server_listen(fx.name_servers[0]);
+    net_advance(&fx, 3000);
+    assert_int_equal(topic->source, ROUTE_NAMESRV);
+    assert_int_equal(saves, 1);
+}
+
+static void a_silent_nameserver_is_given_half_a_second(void **state)
+{
+    (void)state;
+    struct producer *p;
+    struct net_send send;
+    snprintf(kept_body, sizeof(kept_body), "%s", fx.route_body);
+    use_store();
+    fx.name_servers[0]->mute = true;
+    net_instance(&fx);
+    assert_int_equal(producer_acquire(fx.instance, SPAN_LITERAL("G"), 0, &p, NULL), 0);
+    use_topic("T");
+    net_send_init(&send, &fx, p, topic);
+    producer_send(&send.request);
+    net_advance(&fx, 400);
+    assert_int_equal(send.completions, 0);
+    net_advance(&fx, 200);
+    assert_int_equal(send.outcome.outcome, SEND_STORED);
+}
+
+static void a_damaged_kept_route_is_ignored(void **state)
+{
+    (void)state;
+    snprintf(kept_body, sizeof(kept_body), "{\"brokerDatas\":7}");
+    use_store();
+    fake_server_unlisten(fx.name_servers[0]);
+    use_topic("T");
+    net_advance(&fx, 700);
+    assert_int_equal(topic->source, ROUTE_NONE);
+}
+
+static void names_of_sources_exist(void **state)
+{
+    (void)state;
+    assert_string_equal(route_source_name(ROUTE_STORE), "STORE");
+    assert_string_equal(channel_state_name(CHANNEL_BACKOFF), "BACKOFF");
+    assert_string_equal(producer_state_name(PRODUCER_LINGERING), "LINGERING");
+    assert_string_equal(service_state_name(SERVICE_RUNNING), "RUNNING");
+}
+
+#define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        T(lists_are_checked),
+        T(the_chosen_name_server_sticks),
+        T(a_dead_name_server_is_passed_over),
+        T(a_silent_name_server_costs_its_timeout),
+        T(all_dead_name_servers_are_an_error),
+        T(a_list_is_replaced_only_by_another),
+        T(orders_differ_between_clients),
+        T(routes_are_polled_from_the_start),
+        T(an_unchanged_route_changes_nothing),
+        T(old_data_is_kept_whatever_happens),
+        T(unreadable_routes_are_refused),
+        T(only_writable_queues_with_a_master_count),
+        T(order_topics_keep_their_order),
+        T(brokers_that_left_every_route_go_offline),
+        T(idle_topics_are_dropped),
+        T(the_topic_table_is_bounded),
+        T(a_poll_of_many_topics_is_paced),
+        T(good_routes_are_kept),
+        T(a_kept_route_serves_until_a_nameserver_answers),
+        T(a_silent_nameserver_is_given_half_a_second),
+        T(a_damaged_kept_route_is_ignored),
+        T(names_of_sources_exist),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -353,6 +353,7 @@ static void check_clusters(struct loader *loader)
         if (cluster->origins[CLUSTER_KEY_namesrv_addr].source == CONFIG_FROM_DEFAULT)
             problem(loader, "%s:%u: [cluster %s] namesrv_addr: missing; allowed: 1 to 16 entries host:port, separated by ;", config->file,
                     cluster->line, cluster->name);
+        check_water_marks(loader, cluster);
     }
 }
 

@@ -2,7 +2,6 @@
  * Who is there: heartbeats, unregistering, member lists, queue locks. The rules
  * are in clients.h; here are their requests and replies.
  */
-#include "hub/remoting/wire_json.h"
 #include "shm/base/clock.h"
 #include "tests/devbroker/devbroker.h"
 
@@ -173,13 +172,13 @@ static void apply_producer(struct heartbeat *h, struct span group)
 
 static void read_producers(struct json_reader *j, struct heartbeat *h)
 {
-    struct span key, group = {0};
+    struct span key;
     if (!json_enter_array(j)) {
         json_fail(j);
         return;
     }
     while (json_next_item(j)) {
-        group = (struct span){0};
+        struct span group = {0};
         if (json_enter_object(j)) {
             while (json_next_key(j, &key)) {
                 if (span_equals(key, SPAN_LITERAL("groupName")))
@@ -292,9 +291,7 @@ static void write_connection_set(struct json_writer *w, struct client_group *g)
     LIST_FOR_EACH_SAFE (it, next, &g->members) {
         const struct client_info *info = LIST_ENTRY(it, struct client_member, link)->info;
         const char *language = language_code_name((enum language_code)info->language);
-        if (!first)
-            json_write_raw(w, SPAN_LITERAL(","));
-        first = false;
+        write_separator(w, &first);
         json_write_raw(w, SPAN_LITERAL("{\"clientAddr\":"));
         json_write_string(w, span_of(connection_peer(info->connection)));
         json_write_raw(w, SPAN_LITERAL(",\"clientId\":"));
@@ -331,9 +328,7 @@ static void write_consumer_connections(struct json_writer *w, struct client_grou
     json_write_raw(w, SPAN_LITERAL(",\"subscriptionTable\":{"));
     LIST_FOR_EACH_SAFE (it, next, &g->subscriptions) {
         const struct subscription *s = LIST_ENTRY(it, struct subscription, link);
-        if (!first)
-            json_write_raw(w, SPAN_LITERAL(","));
-        first = false;
+        write_separator(w, &first);
         json_write_string(w, span_of(s->topic));
         json_write_raw(w, SPAN_LITERAL(":"));
         json_write_raw(w, s->raw);
@@ -346,9 +341,7 @@ static void write_consumer_ids(struct json_writer *w, struct client_group *g)
     bool first = true;
     json_write_raw(w, SPAN_LITERAL("{\"consumerIdList\":["));
     LIST_FOR_EACH_SAFE (it, next, &g->members) {
-        if (!first)
-            json_write_raw(w, SPAN_LITERAL(","));
-        first = false;
+        write_separator(w, &first);
         json_write_string(w, span_of(LIST_ENTRY(it, struct client_member, link)->info->client_id));
     }
     json_write_raw(w, SPAN_LITERAL("]}"));
@@ -522,9 +515,7 @@ void broker_lock_queues(struct request *r)
             struct span raw = json_skip(&j);
             if (!read_lock_queue(raw, &q) || !take_lock(r->broker, &request, &q))
                 continue;
-            if (!first)
-                json_write_raw(&w, SPAN_LITERAL(","));
-            first = false;
+            write_separator(&w, &first);
             json_write_raw(&w, raw);
         }
     }

@@ -5,8 +5,6 @@
  */
 #include "tests/devbroker/devbroker.h"
 
-#include "hub/remoting/wire_json.h"
-
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>

@@ -3,7 +3,6 @@
  * a message when storing it (WAIT out, CLUSTER in).
  */
 #include "hub/protocol/send_message_header.h"
-#include "hub/remoting/wire_json.h"
 #include "tests/devbroker/devbroker.h"
 
 #include <errno.h>
@@ -45,6 +44,12 @@ static bool next_property(struct span *rest, struct span *entry, struct span *na
     return true;
 }
 
+static char *put(char *at, struct span text)
+{
+    memcpy(at, text.data, text.len);
+    return at + text.len;
+}
+
 /* Finds what the broker needs; with @p dst also writes the string to store, which needs in.len + 9 + cluster bytes. */
 static size_t scan_properties(struct span in, struct span cluster, char *dst, struct known_properties *known)
 {
@@ -70,9 +75,8 @@ static size_t scan_properties(struct span in, struct span cluster, char *dst, st
     }
     if (!dst)
         return 0;
-    memcpy(at, "CLUSTER\x01", 8);
-    memcpy(at + 8, cluster.data, cluster.len);
-    return (size_t)(at - dst) + 8 + cluster.len;
+    at = put(put(at, SPAN_LITERAL("CLUSTER\x01")), cluster);
+    return (size_t)(at - dst);
 }
 
 static void reply_send_error(struct request *r, int32_t code, const char *remark)
@@ -83,12 +87,6 @@ static void reply_send_error(struct request *r, int32_t code, const char *remark
     remoting_encode_ext(&w.encoder, "TRACE_ON", SPAN_LITERAL("true"));
     remoting_encode_ext(&w.encoder, "MSG_REGION", SPAN_LITERAL("DefaultRegion"));
     reply_end(&w, (struct span){0});
-}
-
-static char *put(char *at, struct span text)
-{
-    memcpy(at, text.data, text.len);
-    return at + text.len;
 }
 
 /*
@@ -331,9 +329,8 @@ static size_t member_properties(char *dst, struct span member, struct span batch
         if (at[-1] != PROPERTY_SEPARATOR)
             *at++ = PROPERTY_SEPARATOR;
     }
-    memcpy(at, "CLUSTER\x01", 8);
-    memcpy(at + 8, cluster.data, cluster.len);
-    return (size_t)(at - dst) + 8 + cluster.len;
+    at = put(put(at, SPAN_LITERAL("CLUSTER\x01")), cluster);
+    return (size_t)(at - dst);
 }
 
 /* A batch is stored whole or not at all, so it is checked first. 0, STORE_MESSAGE_ILLEGAL, or -EPROTO. */

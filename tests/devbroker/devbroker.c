@@ -100,15 +100,14 @@ static void execute_and_put_off(struct request *r, int64_t after_ms)
 
 static void execute_and_repeat(struct request *r)
 {
-    struct connection *c = r->connection;
-    size_t before = c->out_len;
+    size_t before = r->connection->out_len;
     execute(r);
-    size_t len = c->out_len - before;
-    uint8_t *room = connection_reserve(c, len);
+    size_t len = r->connection->out_len - before;
+    uint8_t *room = connection_reserve(r->connection, len);
     if (!room)
         return;
-    memcpy(room, c->out + before, len);
-    connection_commit(c, len);
+    memcpy(room, r->connection->out + before, len);
+    connection_commit(r->connection, len);
 }
 
 static void write_garbage(struct request *r, size_t len)

@@ -6,6 +6,7 @@
 #pragma once
 
 #include "hub/remoting/remoting_codec.h"
+#include "hub/remoting/wire_json.h"
 #include "tests/devbroker/clients.h"
 #include "tests/devbroker/fault.h"
 #include "tests/devbroker/journal.h"
@@ -153,6 +154,9 @@ struct reply_writer {
 };
 bool reply_begin(struct request *r, struct reply_writer *w, int32_t code, const char *remark, size_t ext_bytes, size_t body_len);
 void reply_end(struct reply_writer *w, struct span body);
+
+/** Writes the comma before every item but the first. */
+void write_separator(struct json_writer *w, bool *first);
 
 /** A oneway request of the broker to a client. */
 void push_oneway(struct devbroker *dev, struct connection *c, int32_t code, const char *key, struct span value);

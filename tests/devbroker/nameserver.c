@@ -1,7 +1,6 @@
 /*
  * The nameserver's side: routes, made from what the brokers hold right now.
  */
-#include "hub/remoting/wire_json.h"
 #include "tests/devbroker/devbroker.h"
 
 #include "hub/protocol/topic_route_data.h"
@@ -56,11 +55,11 @@ static void route(struct request *r)
 static void write_cluster_info(const struct devbroker *dev, struct json_writer *w)
 {
     char address[32];
+    bool first = true;
     json_write_raw(w, SPAN_LITERAL("{\"brokerAddrTable\":{"));
     for (unsigned i = 0; i < dev->options.broker_count; i++) {
         const struct broker *b = &dev->brokers[i];
-        if (i)
-            json_write_raw(w, SPAN_LITERAL(","));
+        write_separator(w, &first);
         json_write_string(w, span_of(b->name));
         json_write_raw(w, SPAN_LITERAL(":{\"brokerAddrs\":{0:"));
         json_write_string(w, broker_address(b, address));
@@ -73,9 +72,9 @@ static void write_cluster_info(const struct devbroker *dev, struct json_writer *
     json_write_raw(w, SPAN_LITERAL("},\"clusterAddrTable\":{"));
     json_write_string(w, span_of(dev->options.cluster));
     json_write_raw(w, SPAN_LITERAL(":["));
+    first = true;
     for (unsigned i = 0; i < dev->options.broker_count; i++) {
-        if (i)
-            json_write_raw(w, SPAN_LITERAL(","));
+        write_separator(w, &first);
         json_write_string(w, span_of(dev->brokers[i].name));
     }
     json_write_raw(w, SPAN_LITERAL("]}}"));
@@ -97,9 +96,7 @@ static void write_topic_list(struct devbroker *dev, struct json_writer *w)
         for (const struct topic *t = dev->brokers[i].store.first; t; t = t->next_created) {
             if (held_by_earlier_broker(dev, i, t))
                 continue;
-            if (!first)
-                json_write_raw(w, SPAN_LITERAL(","));
-            first = false;
+            write_separator(w, &first);
             json_write_string(w, (struct span){t->name, t->name_len});
         }
     json_write_raw(w, SPAN_LITERAL("]}"));

@@ -185,7 +185,7 @@ static void receive(struct run *r)
     r->in_len -= at;
 }
 
-static uint64_t cpu_ns(void)
+static uint64_t cpu_now_ns(void)
 {
     struct timespec t;
     clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
@@ -203,7 +203,8 @@ static void report(struct run *r, uint64_t wall_ns, uint64_t used_ns)
     const struct settings *s = r->settings;
     double n = (double)s->count, rate = n * 1e9 / (double)wall_ns;
     qsort(r->latency_ns, (size_t)s->count, sizeof(*r->latency_ns), by_value);
-    double p50 = r->latency_ns[s->count / 2] / 1e3, p99 = r->latency_ns[s->count * 99 / 100] / 1e3;
+    size_t middle = (size_t)s->count / 2, late = (size_t)s->count * 99 / 100;
+    double p50 = r->latency_ns[middle] / 1e3, p99 = r->latency_ns[late] / 1e3;
     double cpu_ns = (double)used_ns / n;
     if (s->json)
         printf("{\"count\":%lld,\"window\":%lld,\"rate\":%.0f,\"p50_us\":%.1f,\"p99_us\":%.1f,\"cpu_ns\":%.0f}\n", (long long)s->count,
@@ -290,12 +291,12 @@ int main(int argc, char **argv)
     r.in = allocate(1, RECEIVE_BYTES);
     r.sent_ns = allocate((size_t)s.window, sizeof(*r.sent_ns));
     r.latency_ns = allocate((size_t)s.count, sizeof(*r.latency_ns));
-    uint64_t wall_from = mono_now_ns(), cpu_from = cpu_ns();
+    uint64_t wall_from = mono_now_ns(), cpu_from = cpu_now_ns();
     while (r.received < s.count) {
         send_more(&r);
         receive(&r);
     }
-    report(&r, mono_now_ns() - wall_from, cpu_ns() - cpu_from);
+    report(&r, mono_now_ns() - wall_from, cpu_now_ns() - cpu_from);
     free(r.frames.data);
     free(r.in);
     free(r.sent_ns);

@@ -68,6 +68,13 @@ void reply_ext_i64(struct request *r, const char *key, int64_t value)
     reply_end(&w, (struct span){0});
 }
 
+void write_separator(struct json_writer *w, bool *first)
+{
+    if (!*first)
+        json_write_raw(w, SPAN_LITERAL(","));
+    *first = false;
+}
+
 void push_oneway(struct devbroker *dev, struct connection *c, int32_t code, const char *key, struct span value)
 {
     size_t bound = remoting_frame_bound(SERIALIZE_JSON, 1, strlen(key) + value.len, 0);

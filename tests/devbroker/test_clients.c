@@ -160,8 +160,9 @@ static struct client_group *join(struct connection *c, const char *client_id, ui
 
 static const char *only_client_id(struct client_group *g)
 {
-    assert_ptr_equal(list_first(&g->members), g->members.prev);
-    return LIST_ENTRY(list_first(&g->members), struct client_member, link)->info->client_id;
+    struct list_link *only = g->members.next;
+    assert_ptr_equal(only, g->members.prev);
+    return LIST_ENTRY(only, struct client_member, link)->info->client_id;
 }
 
 static void a_second_client_id_on_one_connection_replaces_the_first(void **state)

@@ -60,6 +60,9 @@ class Hub:
         self.process.kill()
         self.process.wait()
 
+    def stop(self):
+        stop(self.process)
+
     def broker_connections(self, ports):
         """Local ports of the hub's established connections to any of the given remote ports."""
         return sorted(c[0] for c in tcp_connections(self.process.pid) if c[1] in ports)

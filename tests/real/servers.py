@@ -45,7 +45,7 @@ class RealServers:
         self.version = version
         self.name = f"RocketMQ {version}"
         self.jars = jars
-        self.processes = []
+        self.processes = {}   # role: process
         self.home = None
 
     def java(self, heap, *args):
@@ -62,17 +62,20 @@ class RealServers:
         self.namesrv = f"127.0.0.1:{namesrv_port}"
         self.broker_ports = {broker_port, broker_port - 2}
         try:
-            self._start_namesrv(namesrv_port)
+            self.start_namesrv()
             self._start_broker(broker_port)
         except BaseException:
             self.stop()
             raise
         return self
 
-    def _start_namesrv(self, port):
+    def start_namesrv(self):
         conf = self.home / "namesrv.conf"
-        conf.write_text(f"listenPort={port}\n")
+        conf.write_text(f"listenPort={self.namesrv.split(':')[1]}\n")
         self._start_java("namesrv", "256m", "org.apache.rocketmq.namesrv.NamesrvStartup", "-c", conf)
+
+    def kill_namesrv(self):
+        self._kill("namesrv")
 
     def _start_broker(self, port):
         mapped = "mapedFileSize" if self.version.startswith("4.") else "mappedFileSize"
@@ -94,7 +97,7 @@ class RealServers:
         log = self.home / f"{role}.out"
         log.unlink(missing_ok=True)   # of an earlier life
         process = spawn(self.java(heap, *args), log, {"ROCKETMQ_HOME": str(self.home)})
-        self.processes.append(process)   # nameserver, then broker
+        self.processes[role] = process
 
         def up():
             if process.poll() is not None:
@@ -102,23 +105,24 @@ class RealServers:
             return "boot success" in log.read_text(errors="replace")
         wait_until(up, 90, f"{self.name} {role} to print 'boot success'", 0.2)
 
+    def _kill(self, role):
+        process = self.processes.pop(role)
+        process.kill()
+        process.wait()
+
     def restart_broker(self):
         """SIGKILL and a new life on the same port and store."""
-        broker = self.processes.pop()
-        broker.kill()
-        broker.wait()
+        self._kill("broker")
         self._start_broker(min(self.broker_ports) + 2)
 
     def freeze(self, frozen):
         """Stops the broker in its tracks, or lets it go on."""
-        self.processes[-1].send_signal(signal.SIGSTOP if frozen else signal.SIGCONT)
+        self.processes["broker"].send_signal(signal.SIGSTOP if frozen else signal.SIGCONT)
 
     def stop(self):
         # Their store is thrown away, so nothing is gained by waiting up to 20 s for an orderly end.
-        for process in reversed(self.processes):
-            process.kill()
-            process.wait()
-        self.processes.clear()
+        for role in list(self.processes):
+            self._kill(role)
         if self.home is not None:
             shutil.rmtree(self.home, ignore_errors=True)
             self.home = None

@@ -19,6 +19,7 @@ import check_long_connection
 import check_many_producers
 import check_producer_restart
 import check_registration
+import check_stored_routes
 from java_peer import JavaPeer
 from processes import CheckFailed
 from servers import DevBroker, RealServers
@@ -30,6 +31,7 @@ CHECKS = {
     "producer_restart": check_producer_restart,
     "registration": check_registration,
     "hub_killed": check_hub_killed,
+    "stored_routes": check_stored_routes,
     "long_connection": check_long_connection,
     "broker_restart": check_broker_restart,   # last: it ends every connection
 }

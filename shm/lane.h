@@ -20,7 +20,7 @@ struct lane_client {
     struct shm_c *c;
     const struct shm_h *h;
     uint64_t tail, async_head;
-    unsigned async_scan; /* slots still to be looked at after the ring was lapped */
+    unsigned async_scan;       /* slots still to be looked at after the ring was lapped */
     uint64_t seq[SHM_SLOTS];   /* use count of each slot */
     uint64_t index[SHM_SLOTS]; /* submission index of the slot's present use */
     uint8_t free_slots[SHM_SLOTS];

@@ -218,7 +218,8 @@ static void the_doorbell_is_asked_for_before_sleep_only(void **state)
 static void the_ring_names_async_answers_in_their_order(void **state)
 {
     struct fixture *f = *state;
-    unsigned a = submit(f, SHM_SLOT_ASYNC), sync = submit(f, 0), quiet = submit(f, SHM_SLOT_ASYNC | SHM_SLOT_QUIET), b = submit(f, SHM_SLOT_ASYNC);
+    unsigned a = submit(f, SHM_SLOT_ASYNC), sync = submit(f, 0), quiet = submit(f, SHM_SLOT_ASYNC | SHM_SLOT_QUIET),
+             b = submit(f, SHM_SLOT_ASYNC);
     for (int i = 0; i < 4; i++)
         take(f);
     assert_false(lane_client_has_async(&f->client));
@@ -515,10 +516,10 @@ struct lie {
     void (*tell)(struct shm_slot_record *);
 };
 
-#define LIE(name, statement)                                                                                                               \
-    static void lie_##name(struct shm_slot_record *r)                                                                                      \
-    {                                                                                                                                      \
-        statement;                                                                                                                         \
+#define LIE(name, statement) \
+    static void lie_##name(struct shm_slot_record *r) \
+    { \
+        statement; \
     }
 LIE(body_outside, r->body_off = SHM_ARENA_BYTES - 99)
 LIE(body_overflow, r->body_off = UINT32_MAX; r->body_len = UINT32_MAX)

@@ -657,6 +657,53 @@ static void test_no_room(void **state)
     assert_null(w);
 }
 
+/* The disk is full in the middle of a snapshot: an error for the hub, the last whole snapshot for readers, and then it goes on. */
+static void test_a_failed_publish_is_survived(void **state)
+{
+    (void)state;
+    struct rlimit old, low = {4096, 4096};
+    static struct event_fixture f;
+    f.ring = (struct table_event_ring){f.rows, 64, 0};
+    struct table_writer *w = new_writer();
+    struct table_reader *r = new_reader();
+    add_event(&f);
+    assert_int_equal(publish_number(w, 1, &f.ring), 0);
+    assert_int_equal(getrlimit(RLIMIT_FSIZE, &old), 0);
+    low.rlim_max = old.rlim_max;
+    signal(SIGXFSZ, SIG_IGN);
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &low), 0);
+    int result = publish_number(w, 2, &f.ring);
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &old), 0);
+    assert_int_equal(result, -EFBIG);
+    assert_int_equal(table_reader_load(r), TABLE_LOADED);
+    assert_int_equal(whole_number(r), 1);
+    assert_int_equal(publish_number(w, 3, &f.ring), 0);
+    assert_int_equal(table_reader_load(r), TABLE_LOADED);
+    assert_int_equal(whole_number(r), 3);
+    check_events(r, &f);
+    struct table_event_ring wrong = {f.rows, 32, 1};
+    assert_int_equal(table_writer_publish(w, &wrong), -EINVAL);
+    table_reader_free(r);
+    table_writer_free(w);
+}
+
+/* A table of another boot: its monotonic times mean nothing here. */
+static void test_age_of_another_boot(void **state)
+{
+    (void)state;
+    struct table_writer *w = new_writer();
+    struct table_reader *r = new_reader();
+    assert_int_equal(publish_number(w, 1, NULL), 0);
+    uint8_t other[16] = {1};
+    patch(offsetof(struct table_file_header, boot_id), other, sizeof(other));
+    assert_int_equal(table_reader_load(r), TABLE_LOADED);
+    assert_in_range(table_reader_age_ms(r), 0, 60000);
+    assert_string_equal(table_reader_path(r), path);
+    assert_int_equal(table_writer_count(w, TABLE_CLIENTS), 2);
+    table_reader_free(r);
+    table_writer_free(w);
+}
+
 static void test_lock_tells_who_lives(void **state)
 {
     (void)state;
@@ -696,6 +743,44 @@ static void test_directories(void **state)
     assert_int_equal(chdir("/"), 0);
 }
 
+static void check_own_directories(void)
+{
+    char out[RUNTIME_DIR_CAP], wide[RUNTIME_PATH_CAP];
+    setenv("XDG_RUNTIME_DIR", "/run/user/7", 1);
+    setenv("XDG_STATE_HOME", "/home/x/.state", 1);
+    setenv("HOME", "/home/x", 1);
+    assert_int_equal(runtime_dir_resolve(out, NULL), 0);
+    assert_string_equal(out, "/run/user/7/rmqhub");
+    assert_int_equal(state_dir_resolve(wide, sizeof(wide), NULL), 0);
+    assert_string_equal(wide, "/home/x/.state/rmqhub");
+    unsetenv("XDG_RUNTIME_DIR");
+    unsetenv("XDG_STATE_HOME");
+    assert_int_equal(runtime_dir_resolve(out, NULL), 0);
+    assert_int_equal(strncmp(out, "/run/user/", 10), 0);
+    assert_int_equal(state_dir_resolve(wide, sizeof(wide), NULL), 0);
+    assert_string_equal(wide, "/home/x/.local/state/rmqhub");
+    unsetenv("HOME");
+    assert_int_equal(state_dir_resolve(wide, sizeof(wide), NULL), -ENOENT);
+    assert_int_equal(state_dir_resolve(wide, 4, "/long"), -ENAMETOOLONG);
+    assert_int_equal(runtime_path(wide, 8, "/run/rmqhub", RUNTIME_FILE_TABLE), -ENAMETOOLONG);
+}
+
+static void test_directories_of_a_user(void **state)
+{
+    (void)state;
+    bool root = geteuid() == 0;
+    char wide[RUNTIME_PATH_CAP];
+    unsetenv("RMQHUB_RUNTIME_DIR");
+    if (root) {
+        assert_int_equal(state_dir_resolve(wide, sizeof(wide), NULL), 0);
+        assert_string_equal(wide, "/var/lib/rmqhub");
+        assert_int_equal(seteuid(65534), 0);
+    }
+    check_own_directories();
+    if (root)
+        assert_int_equal(seteuid(0), 0);
+}
+
 /* The layout of version 1.0; if this changes, so must TABLE_VERSION_MAJOR (or the new field uses reserved room). */
 static void test_layout_is_the_released_one(void **state)
 {
@@ -733,8 +818,11 @@ int main(void)
         TEST(test_random_damage),
         TEST(test_no_permission),
         TEST(test_no_room),
+        TEST(test_a_failed_publish_is_survived),
+        TEST(test_age_of_another_boot),
         TEST(test_lock_tells_who_lives),
         TEST(test_directories),
+        TEST(test_directories_of_a_user),
         TEST(test_layout_is_the_released_one),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

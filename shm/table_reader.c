@@ -263,11 +263,6 @@ const void *table_reader_rows(const struct table_reader *r, enum table_section s
     return r->generation ? r->image + r->header.section[section].offset : NULL;
 }
 
-uint32_t table_reader_capacity(const struct table_reader *r, enum table_section section)
-{
-    return r->header.section[section].capacity;
-}
-
 void table_reader_events(const struct table_reader *r, uint64_t *first, uint64_t *next)
 {
     uint32_t capacity = r->header.section[TABLE_EVENTS].capacity;

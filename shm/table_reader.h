@@ -39,8 +39,6 @@ const struct table_half_header *table_reader_half(const struct table_reader *rea
 /** Rows of a section (@p count of them), every text terminated; not for TABLE_EVENTS. Valid until the next load. */
 const void *table_reader_rows(const struct table_reader *reader, enum table_section section, uint32_t *count);
 
-uint32_t table_reader_capacity(const struct table_reader *reader, enum table_section section);
-
 /** Sequence numbers [*first, *next) of the events that are still in the ring. */
 void table_reader_events(const struct table_reader *reader, uint64_t *first, uint64_t *next);
 const struct table_event *table_reader_event(const struct table_reader *reader, uint64_t seq);

@@ -77,11 +77,3 @@ void events_unlock(void)
 {
     pthread_mutex_unlock(&mutex);
 }
-
-uint64_t events_next_seq(void)
-{
-    pthread_mutex_lock(&mutex);
-    uint64_t next = ring.next_seq;
-    pthread_mutex_unlock(&mutex);
-    return next;
-}

@@ -19,6 +19,3 @@ void events_deinit(void);
  */
 const struct table_event_ring *events_lock(void);
 void events_unlock(void);
-
-/** Number of the next event: changes with every new line, for whoever wants to notice one. Any thread. */
-uint64_t events_next_seq(void);

@@ -4,6 +4,7 @@
  */
 #include "hub/protocol/message_codec.h"
 
+#include "hub/remoting/wire_json.h"
 #include "shm/base/text.h"
 
 #include <errno.h>
@@ -250,21 +251,13 @@ size_t offset_message_id_format(char dst[OFFSET_MESSAGE_ID_MAX + 1], const struc
     return 2 * w.pos;
 }
 
-static int hex_value(char c)
-{
-    if (c >= '0' && c <= '9')
-        return c - '0';
-    c |= 0x20;
-    return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
-}
-
 int offset_message_id_parse(struct span text, struct offset_message_id *out)
 {
     uint8_t bytes[OFFSET_MESSAGE_ID_MAX / 2];
     if (text.len != 32 && text.len != OFFSET_MESSAGE_ID_MAX)
         return -EPROTO;
     for (size_t i = 0; i < text.len; i += 2) {
-        int high = hex_value(text.data[i]), low = hex_value(text.data[i + 1]);
+        int high = hex_digit_value(text.data[i]), low = hex_digit_value(text.data[i + 1]);
         if (high < 0 || low < 0)
             return -EPROTO;
         bytes[i / 2] = (uint8_t)(high << 4 | low);

@@ -80,7 +80,7 @@ void *send_message_encode(void *buf, size_t cap, const struct remoting_identity 
 
 static bool to_i32(struct span text, int32_t *out)
 {
-    int64_t v;
+    int64_t v = 0;
     if (!span_to_i64(text, &v) || v < INT32_MIN || v > INT32_MAX)
         return false;
     *out = (int32_t)v;
@@ -156,6 +156,8 @@ int send_message_header_decode(const struct remoting_command *command, struct se
     *out = (struct send_message_header){.max_reconsume_times = MAX_RECONSUME_TIMES_ABSENT};
     for (unsigned i = 0; i < command->ext_count; i++) {
         enum send_field field = long_names ? field_by_long_name(command->ext[i].key) : field_by_letter(command->ext[i].key);
+        if (field == FIELD_COUNT)
+            continue;
         if (!set_field(out, field, command->ext[i].value)) {
             *missing = names[field];
             return -EBADMSG;

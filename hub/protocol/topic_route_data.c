@@ -260,7 +260,7 @@ int topic_route_data_decode(struct topic_route_data **out, const void *body, siz
     if (rc == 0)
         rc = read_route(&fill, body, len, scratch);
     free(scratch);
-    if (rc < 0) {
+    if (rc != 0) {
         free(fill.block);
         return rc;
     }

@@ -186,7 +186,7 @@ static char *reserve(struct remoting_encoder *e, size_t n)
 static void put_bytes(struct remoting_encoder *e, struct span bytes)
 {
     char *p = reserve(e, bytes.len);
-    if (p && bytes.len)
+    if (p && bytes.data)
         memcpy(p, bytes.data, bytes.len);
 }
 
@@ -306,8 +306,9 @@ static void end_json(struct remoting_encoder *e)
     put_bytes(e, SPAN_LITERAL(",\"flag\":"));
     put_decimal(e, e->flag);
     put_bytes(e, SPAN_LITERAL(",\"language\":\""));
-    if (!e->failed)
-        put_bytes(e, span_of(language_code_name(e->language)));
+    const char *language = language_code_name(e->language);
+    if (language)
+        put_bytes(e, span_of(language));
     put_bytes(e, SPAN_LITERAL("\",\"opaque\":"));
     put_decimal(e, e->opaque);
     if (e->remark.data) {

@@ -29,12 +29,18 @@ void json_reader_init(struct json_reader *r, const void *data, size_t len, char 
     r->scratch_end = scratch_cap ? scratch + scratch_cap : scratch;
 }
 
+static bool is_digit(char c)
+{
+    return c >= '0' && c <= '9';
+}
+
 /* Steps over white space; the next byte, or 0 at the end (a NUL in the text is no token either). */
 static char next_byte(struct json_reader *r)
 {
     while (r->pos < r->end && (*r->pos == ' ' || *r->pos == '\t' || *r->pos == '\n' || *r->pos == '\r'))
         r->pos++;
-    return r->pos < r->end ? *r->pos : '\0';
+    char none = '\0';
+    return r->pos < r->end ? *r->pos : none;
 }
 
 enum json_type json_peek(struct json_reader *r)
@@ -52,21 +58,20 @@ enum json_type json_peek(struct json_reader *r)
     case 'n':
         return JSON_NULL;
     case '-':
-    case '0' ... '9':
         return JSON_NUMBER;
     default:
-        return JSON_NONE;
+        return r->pos < r->end && is_digit(*r->pos) ? JSON_NUMBER : JSON_NONE;
     }
 }
 
 /* ---- strings ---- */
 
-static int hex_digit(char c)
+int hex_digit_value(char c)
 {
-    if (c >= '0' && c <= '9')
+    char lower = (char)(c | 0x20);
+    if (is_digit(c))
         return c - '0';
-    c |= 0x20;
-    return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+    return lower >= 'a' && lower <= 'f' ? lower - 'a' + 10 : -1;
 }
 
 /* Value of the four hex digits at s, or -1. */
@@ -76,7 +81,7 @@ static int32_t hex4(const char *s, const char *end)
         return -1;
     int32_t v = 0;
     for (int i = 0; i < 4; i++) {
-        int d = hex_digit(s[i]);
+        int d = hex_digit_value(s[i]);
         if (d < 0)
             return -1;
         v = v << 4 | d;
@@ -185,11 +190,6 @@ static struct span read_string(struct json_reader *r, bool *cut)
 }
 
 /* ---- scalars ---- */
-
-static bool is_digit(char c)
-{
-    return c >= '0' && c <= '9';
-}
 
 static const char *digits_end(const char *p, const char *end)
 {
@@ -473,7 +473,8 @@ void json_write_string(struct json_writer *w, struct span text)
         bool end = i == text.len;
         if (!end && !needs_escape(text.data[i]))
             continue;
-        json_write_raw(w, (struct span){text.data + start, i - start});
+        if (i > start)
+            json_write_raw(w, (struct span){text.data + start, i - start});
         if (!end)
             write_escape(w, text.data[i]);
         start = i + 1;

@@ -113,6 +113,9 @@ void json_write_raw(struct json_writer *writer, struct span text);
 void json_write_string(struct json_writer *writer, struct span text);
 void json_write_i64(struct json_writer *writer, int64_t value);
 
+/** Value of a hex digit of either case, or -1. */
+int hex_digit_value(char c);
+
 /** Parses a whole, optionally signed decimal number (no spaces); false when it is anything else or does not fit. */
 bool span_to_i64(struct span text, int64_t *out);
 

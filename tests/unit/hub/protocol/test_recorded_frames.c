@@ -99,7 +99,7 @@ static unsigned for_each_recorded(void (*each)(const struct recorded *))
     FILE *index = fopen(RMQHUB_FRAMES_DIR "/index.txt", "r");
     assert_non_null(index);
     while (fgets(line, sizeof(line), index)) {
-        char *value = strchr(line, ' ') + 1, *key;
+        char *value = line + strcspn(line, " ") + 1, *key;
         line[strcspn(line, "\n")] = '\0';
         switch (line[0]) {
         case 'f':
@@ -112,7 +112,7 @@ static unsigned for_each_recorded(void (*each)(const struct recorded *))
             break;
         case 'e':
             key = value;
-            value = strchr(key, ' ');
+            value = key + strcspn(key, " ");
             *value++ = '\0';
             assert_text(&r, key, remoting_command_ext(&r.command, key), value);
             ext++;

@@ -123,6 +123,7 @@ static char *repeated(const char *head, const char *item, unsigned count, const 
 {
     char *body = malloc(strlen(head) + count * (strlen(item) + 1) + strlen(tail) + 1);
     size_t n = strlen(head);
+    assert_non_null(body);
     memcpy(body, head, n);
     for (unsigned i = 0; i < count; i++) {
         if (i)

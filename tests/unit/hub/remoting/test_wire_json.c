@@ -364,6 +364,7 @@ static void test_writer_escapes_as_fastjson_does(void **state)
 {
     (void)state;
     assert_written("", 0, "\"\"");
+    assert_written(NULL, 0, "\"\"");
     assert_written("a/b \xc3\xa9", 6, "\"a/b \xc3\xa9\"");
     assert_written("\"\\\b\f\n\r\t", 7, "\"\\\"\\\\\\b\\f\\n\\r\\t\"");
     assert_written("k\x01v\x02\x0b\x1f", 6, "\"k\\u0001v\\u0002\\u000B\\u001F\"");

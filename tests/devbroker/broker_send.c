@@ -295,7 +295,6 @@ static void send_one(struct request *r, const struct send_message_header *h, str
     struct span cluster = span_of(r->dev->options.cluster);
     struct known_properties known;
     struct stored_message m;
-    char id[OFFSET_MESSAGE_ID_MAX + 1];
     char *properties = devbroker_body_buffer(r->dev, h->properties.len + 16 + cluster.len);
     if (!properties)
         return;
@@ -307,10 +306,12 @@ static void send_one(struct request *r, const struct send_message_header *h, str
         span_to_i64(known.delay, &level);
     int err = level > 0 ? broker_store_delayed(r->broker, t, &m, level, r->connection->number)
                         : broker_store(r->broker, t, &m, r->connection->number);
-    if (err)
+    if (err) {
         reply_store_failure(r, err);
-    else
-        reply_send_ok(r, &m, (struct span){id, offset_id(&m, id)});
+        return;
+    }
+    char id[OFFSET_MESSAGE_ID_MAX + 1];
+    reply_send_ok(r, &m, (struct span){id, offset_id(&m, id)});
 }
 
 /* Members keep their WAIT; the batch's own properties, with CLUSTER, are appended to each. */

@@ -114,7 +114,7 @@ public final class Sender {
         }
     }
 
-    /** The test message number seq of the producer called name. The same rule stands in tests/support and message_rule.py. */
+    /** The test message number seq of the producer called name. The same rule stands in tests/support/message_rule.py. */
     private static Message message(String topic, String name, int seq, int size) {
         ByteArrayOutputStream body = new ByteArrayOutputStream();
         byte[] head = (name + ":" + seq + ":").getBytes(StandardCharsets.UTF_8);

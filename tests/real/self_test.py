@@ -3,8 +3,11 @@
 import contextlib
 import io
 import pathlib
+import sys
 import tempfile
 import unittest
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "support"))
 
 import ledger
 import message_rule

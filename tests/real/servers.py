@@ -1,9 +1,10 @@
 """The three servers that the checks run against: real RocketMQ 4.9.3 and 5.3.3, and our own rmqhub-devbroker.
 
-All have the same face: start(), stop(), freeze(), .name, .namesrv ("127.0.0.1:port") and .broker_ports (what a
+All are context managers with the same face: freeze(), .name, .namesrv ("127.0.0.1:port") and .broker_ports (what a
 client may connect to for sends). By hand: python3 tests/real/servers.py 4.9.3 JARS_DIRECTORY runs one until it is interrupted.
 """
 
+import contextlib
 import json
 import pathlib
 import shutil
@@ -13,7 +14,10 @@ import struct
 import sys
 import tempfile
 
-from processes import CheckFailed, free_ports, spawn, stop, tail, wait_until
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "support"))
+
+import devbroker
+from processes import CheckFailed, free_ports, spawn, tail, wait_until
 
 JAVA17_FLAGS = [
     "--add-exports=java.base/jdk.internal.ref=ALL-UNNAMED", "--add-exports=java.base/sun.nio.ch=ALL-UNNAMED",
@@ -51,7 +55,7 @@ class RealServers:
     def java(self, heap, *args):
         return ["java", f"-Xmx{heap}", "-XX:+UseSerialGC", *JAVA17_FLAGS, f"-Duser.home={self.home}", "-cp", f"{self.jars}/*", *args]
 
-    def start(self):
+    def __enter__(self):
         self.home = pathlib.Path(tempfile.mkdtemp(prefix="rmqhub-real-"))
         (self.home / "conf").mkdir()
         for name in ("namesrv", "broker", "tools"):
@@ -65,7 +69,7 @@ class RealServers:
             self.start_namesrv()
             self._start_broker(broker_port)
         except BaseException:
-            self.stop()
+            self.__exit__()
             raise
         return self
 
@@ -119,7 +123,7 @@ class RealServers:
         """Stops the broker in its tracks, or lets it go on."""
         self.processes["broker"].send_signal(signal.SIGSTOP if frozen else signal.SIGCONT)
 
-    def stop(self):
+    def __exit__(self, *_):
         # Their store is thrown away, so nothing is gained by waiting up to 20 s for an orderly end.
         for role in list(self.processes):
             self._kill(role)
@@ -128,46 +132,29 @@ class RealServers:
             self.home = None
 
 
-class DevBroker:
-    """rmqhub-devbroker: nameserver and broker in one process."""
+class DevBroker(devbroker.DevBroker):
+    """rmqhub-devbroker with the face of a real server."""
 
     name = "devbroker"
 
-    def __init__(self, bin_dir, log):
-        self.program = bin_dir / "rmqhub-devbroker"
-        self.log = log
-        self.process = None
+    def __init__(self, bin_dir):
+        self._folder = tempfile.TemporaryDirectory(prefix="rmqhub-devbroker-")
+        super().__init__(bin_dir, pathlib.Path(self._folder.name))
 
-    def start(self):
-        if not self.program.exists():
-            raise CheckFailed(f"{self.program} does not exist")
-        port = free_ports([0, 1])
-        self.namesrv = f"127.0.0.1:{port}"
-        self.broker_ports = {port + 1}
-        self.process = spawn([self.program, "--port", port], self.log)
-        wait_until(lambda: route_exists(self.namesrv, "TBW102"), 10, f"the route of TBW102 at devbroker {self.namesrv}")
-        return self
+    def __exit__(self, *_):
+        super().__exit__()
+        self._folder.cleanup()
 
     def freeze(self, frozen):
         self.process.send_signal(signal.SIGSTOP if frozen else signal.SIGCONT)
-
-    def stop(self):
-        stop(self.process)
-        self.process = None
 
 
 def main():
     version, jars = sys.argv[1:3]
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    servers = RealServers(version, jars)
-    try:
-        servers.start()
+    with contextlib.suppress(KeyboardInterrupt), RealServers(version, jars) as servers:
         print(f"{servers.name} is up: nameserver {servers.namesrv}, broker ports {sorted(servers.broker_ports)}; Ctrl-C stops it", flush=True)
         signal.pause()
-    except KeyboardInterrupt:
-        pass
-    finally:
-        servers.stop()
 
 
 if __name__ == "__main__":

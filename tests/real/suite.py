@@ -11,6 +11,8 @@ import sys
 import time
 import traceback
 
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "support"))
+
 import check_broker_restart
 import check_first_message
 import check_hub_killed
@@ -93,14 +95,12 @@ def run_server(server, names, java, bin_dir, work_dir):
     started = time.monotonic()
     print(f"== {server.name}", flush=True)
     try:
-        server.start()
-        print(f"   up in {time.monotonic() - started:.1f} s: nameserver {server.namesrv}", flush=True)
-        return run_checks({name: Bench(server, java, bin_dir, work_dir / name) for name in names})
+        with server:
+            print(f"   up in {time.monotonic() - started:.1f} s: nameserver {server.namesrv}", flush=True)
+            return run_checks({name: Bench(server, java, bin_dir, work_dir / name) for name in names})
     except (CheckFailed, OSError) as failure:
         print(f"   FAILED: {failure}", flush=True)
         return dict.fromkeys(names, False)
-    finally:
-        server.stop()
 
 
 def print_table(names, results):
@@ -134,7 +134,7 @@ def main():
     started = time.monotonic()
     results = {}
     for wanted in args.servers:
-        server = DevBroker(bin_dir, work / "devbroker.out") if wanted == "devbroker" else RealServers(wanted, jars[wanted])
+        server = DevBroker(bin_dir) if wanted == "devbroker" else RealServers(wanted, jars[wanted])
         results[server.name] = run_server(server, names, java, bin_dir, work / wanted)
 
     print_table(names, results)

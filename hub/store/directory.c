@@ -14,6 +14,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "shm/base/log.h"
 #include "shm/base/text.h"
 #include "shm/runtime_dir.h"
 
@@ -93,9 +94,10 @@ int directory_lock(int *fd, int dirfd, const char *path, char *problem, size_t c
     int error = lock < 0 ? errno : 0;
     if (lock >= 0 && fcntl(lock, F_OFD_SETLK, &whole) < 0)
         error = errno;
-    if (!error && (ftruncate(lock, 0) < 0 || dprintf(lock, "%ld\n", (long)getpid()) < 0))
-        error = errno;
     if (!error) {
+        /* For people only: a full disk is no reason not to start. */
+        if (ftruncate(lock, 0) < 0 || dprintf(lock, "%ld\n", (long)getpid()) < 0)
+            LOG_WARN("hub", "%s/%s: %s; the pid is not in it", path, RUNTIME_FILE_LOCK, strerror(errno));
         *fd = lock;
         return 0;
     }

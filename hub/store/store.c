@@ -238,8 +238,8 @@ static void state_set(struct store *store, enum store_state state, int error)
     if (state == STORE_OK)
         LOG_INFO(WHO, "the route cache is written again");
     else
-        LOG_WARN(WHO, "running without a route cache on disk (%s); sends are not affected%s", strerror(-error),
-                 state == STORE_DISK_FULL ? "; tried again every minute" : " until the next start");
+        LOG_WARN(WHO, "running without a route cache on disk (%s), %s; sends are not affected", strerror(-error),
+                 state == STORE_DISK_FULL ? "tried again every minute" : "until the next start");
 }
 
 /* Lock held; let go of while the disk works. Returns when the next commit may be. */

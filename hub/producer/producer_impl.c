@@ -37,20 +37,16 @@ static uint32_t us_between(uint64_t from_ns, uint64_t to_ns)
 
 static void count(struct send_request *rq, uint8_t outcome)
 {
-    struct broker none = {0}, *broker = rq->broker ? rq->broker : &none;
-    switch (outcome) {
-    case SEND_STORED:
-        rq->producer->stored++;
-        broker->stored++;
-        break;
-    case SEND_NOT_STORED:
-        rq->producer->not_stored++;
-        broker->not_stored++;
-        break;
-    default:
-        rq->producer->unknown++;
-        broker->unknown++;
-    }
+    struct producer *p = rq->producer;
+    struct broker *b = rq->broker;
+    p->stored += outcome == SEND_STORED;
+    p->not_stored += outcome == SEND_NOT_STORED;
+    p->unknown += outcome == SEND_UNKNOWN;
+    if (!b)
+        return;
+    b->stored += outcome == SEND_STORED;
+    b->not_stored += outcome == SEND_NOT_STORED;
+    b->unknown += outcome == SEND_UNKNOWN;
 }
 
 /* Fills in what every outcome has, applies the rule of tainted requests, hands it over. */
@@ -80,9 +76,10 @@ static void finish_with(struct send_request *rq, uint8_t outcome, int32_t code, 
     finish(rq, &o);
 }
 
+/* '0'..'9', 'A'..'F', 'a'..'f'; letters have bit 6 set. Anything else gives some digit. */
 static uint8_t hex_digit(char c)
 {
-    return (uint8_t)(c >= 'a' ? c - 'a' + 10 : c >= 'A' ? c - 'A' + 10 : c - '0');
+    return (uint8_t)(((c & 15) + (c >> 6 & 1) * 9) & 15);
 }
 
 /* "7F000001..." -> bytes; an id of another length than 16 or 28 bytes is left out. */
@@ -91,7 +88,7 @@ static void set_offset_msg_id(struct send_outcome *o, struct span hex)
     if (hex.len != 32 && hex.len != 2 * OFFSET_MSG_ID_BYTES_MAX)
         return;
     for (size_t i = 0; i < hex.len; i += 2)
-        o->offset_msg_id[i / 2] = (uint8_t)(hex_digit(hex.data[i]) << 4 | (hex_digit(hex.data[i + 1]) & 15));
+        o->offset_msg_id[i / 2] = (uint8_t)(hex_digit(hex.data[i]) << 4 | hex_digit(hex.data[i + 1]));
     o->offset_msg_id_len = (uint8_t)(hex.len / 2);
 }
 

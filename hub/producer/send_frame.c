@@ -68,6 +68,11 @@ static uint8_t *put_number(uint8_t *at, char key, int64_t value)
 {
     char digits[NUMBER_MAX];
     size_t i = sizeof(digits);
+    if (value >= 0 && value <= 9) {
+        at = put_field(at, key, 1);
+        *at = (uint8_t)('0' + value);
+        return at + 1;
+    }
     uint64_t rest = value < 0 ? 0 - (uint64_t)value : (uint64_t)value;
     do
         digits[--i] = (char)('0' + rest % 10);
@@ -78,6 +83,21 @@ static uint8_t *put_number(uint8_t *at, char key, int64_t value)
     return put_bytes(at, digits + i, sizeof(digits) - i);
 }
 
+/* The time of a round is that of many messages, so its text is kept. One loop, one thread. */
+static uint8_t *put_born_timestamp(uint8_t *at, int64_t born_timestamp_ms)
+{
+    static struct {
+        int64_t ms;
+        size_t len;
+        uint8_t field[FIELD_BYTES + NUMBER_MAX];
+    } kept;
+    if (kept.len == 0 || kept.ms != born_timestamp_ms) {
+        kept.ms = born_timestamp_ms;
+        kept.len = (size_t)(put_number(kept.field, 'g', born_timestamp_ms) - kept.field);
+    }
+    return put_bytes(at, kept.field, kept.len);
+}
+
 static int encode_binary(const struct send_request *request, int32_t opaque, int32_t queue_id, int64_t born_timestamp_ms,
                          uint8_t *frame, size_t *frame_len)
 {
@@ -86,7 +106,7 @@ static int encode_binary(const struct send_request *request, int32_t opaque, int
     at = put_bytes(at, request->topic->header, request->topic->header_len);
     at = put_number(at, 'e', queue_id);
     at = put_number(at, 'f', request->sys_flag);
-    at = put_number(at, 'g', born_timestamp_ms);
+    at = put_born_timestamp(at, born_timestamp_ms);
     at = put_number(at, 'h', request->msg_flag);
     at = put_field(at, 'i', request->properties_len);
     const char *properties = (const char *)at;

@@ -27,6 +27,7 @@
 #define READ_BUFFER_MAX_BYTES ((size_t)256 << 10) /* larger only for one larger frame */
 #define READ_BUDGET_BYTES ((size_t)512 << 10)     /* per round; the rest comes in the next */
 #define FLUSH_EARLY_BYTES ((size_t)64 << 10)
+#define IDLE_BUFFER_NS NS_PER_S                   /* a buffer that lies empty for so long is given back */
 #define BACKOFF_FIRST_MS 100u
 #define BACKOFF_MAX_MS 1000u
 #define BACKOFF_MAX_UNWANTED_MS 10000u            /* while nobody waits for the connection */
@@ -244,14 +245,30 @@ void channel_flush(struct channel *ch)
     finish_written_oneways(ch);
 }
 
+void channel_trim(struct channel *ch)
+{
+    uint64_t now = event_loop_now_ns(ch->client->loop);
+    if (ch->out.head == ch->out.tail && ch->out.cap > BUFFER_MIN_BYTES && now - ch->last_write_ns > IDLE_BUFFER_NS)
+        buffer_free(&ch->out);
+    if (ch->in.head == ch->in.tail && ch->in.cap > BUFFER_MIN_BYTES && now - ch->last_read_ns > IDLE_BUFFER_NS)
+        buffer_free(&ch->in);
+}
+
 /* ---- end of a connection ---- */
 
-static void close_socket(struct channel *ch)
+static void close_fd(struct channel *ch)
 {
     loop_io_deinit(&ch->io);
     if (ch->fd >= 0)
         close(ch->fd);
     ch->fd = -1;
+}
+
+static void close_socket(struct channel *ch)
+{
+    close_fd(ch);
+    free(ch->targets);
+    ch->targets = NULL;
     ch->local_port = 0;
     ch->write_blocked = false;
     ch->send_error = 0;
@@ -507,9 +524,13 @@ static void on_connected_io(void *ctx, unsigned events)
 
 /* ---- connecting ---- */
 
+static void dial_next(struct channel *ch);
+
 static void connected(struct channel *ch)
 {
     loop_timer_cancel(&ch->timer);
+    free(ch->targets);
+    ch->targets = NULL;
     loop_io_deinit(&ch->io);
     int r = loop_io_init(&ch->io, ch->client->loop, ch->fd, LOOP_READ, on_connected_io, ch);
     if (r == 0)
@@ -548,7 +569,9 @@ static void on_connecting_io(void *ctx, unsigned events)
     socklen_t len = sizeof(error);
     if (getsockopt(ch->fd, SOL_SOCKET, SO_ERROR, &error, &len) != 0)
         error = errno;
-    if (error)
+    if (error && ch->next_target < ch->targets->count)
+        dial_next(ch);
+    else if (error)
         channel_fail(ch, error, "connect");
     else
         connected(ch);
@@ -572,27 +595,46 @@ static void set_socket_options(struct channel *ch)
         setsockopt(ch->fd, SOL_SOCKET, SO_RCVBUF, &rcv, sizeof(rcv));
 }
 
-static void dial(struct channel *ch, const struct sockaddr_storage *addr, socklen_t len)
+static int dial_one(struct channel *ch, const struct sockaddr_storage *addr, socklen_t len)
 {
-    set_state(ch, CHANNEL_CONNECTING);
+    close_fd(ch);
     ch->fd = socket(addr->ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-    if (ch->fd < 0) {
-        fail_soon(ch, errno);
-        return;
-    }
+    if (ch->fd < 0)
+        return -errno;
     set_socket_options(ch);
-    if (connect(ch->fd, (const struct sockaddr *)addr, len) != 0 && errno != EINPROGRESS) {
-        fail_soon(ch, errno);
-        return;
-    }
+    if (connect(ch->fd, (const struct sockaddr *)addr, len) != 0 && errno != EINPROGRESS)
+        return -errno;
     int r = loop_io_init(&ch->io, ch->client->loop, ch->fd, LOOP_WRITE, on_connecting_io, ch);
-    if (r == 0)
-        r = loop_io_start(&ch->io);
+    return r < 0 ? r : loop_io_start(&ch->io);
+}
+
+/* Dials the targets in their order until one is under way. All of them share the attempt's time limit. */
+static void dial_next(struct channel *ch)
+{
+    int r = -EHOSTUNREACH;
+    set_state(ch, CHANNEL_CONNECTING);
+    while (r < 0 && ch->next_target < ch->targets->count) {
+        unsigned i = ch->next_target++;
+        r = dial_one(ch, &ch->targets->addrs[i], ch->targets->lens[i]);
+    }
     if (r < 0)
         fail_soon(ch, -r);
 }
 
-static void on_resolved(void *ctx, int error, const char *reason, const struct sockaddr_storage *addr, socklen_t len)
+static void dial(struct channel *ch, const struct resolved *found)
+{
+    ch->targets = malloc(sizeof(*ch->targets));
+    ch->next_target = 0;
+    if (!ch->targets) {
+        set_state(ch, CHANNEL_CONNECTING);
+        fail_soon(ch, ENOMEM);
+        return;
+    }
+    *ch->targets = *found;
+    dial_next(ch);
+}
+
+static void on_resolved(void *ctx, int error, const char *reason, const struct resolved *found)
 {
     struct channel *ch = ctx;
     ch->resolving = false;
@@ -601,18 +643,17 @@ static void on_resolved(void *ctx, int error, const char *reason, const struct s
         snprintf(what, sizeof(what), "name look-up (%s)", reason);
         channel_fail(ch, -error, what);
     } else {
-        dial(ch, addr, len);
+        dial(ch, found);
     }
 }
 
 static void start_connect(struct channel *ch)
 {
     struct remoting_client *client = ch->client;
-    struct sockaddr_storage addr;
-    socklen_t len;
+    struct resolved numeric;
     loop_timer_schedule(&ch->timer, event_loop_now_ns(client->loop) + client->settings.connect_timeout_ms * NS_PER_MS);
-    if (address_parse_numeric(ch->address, &addr, &len)) {
-        dial(ch, &addr, len);
+    if (address_parse_numeric(ch->address, &numeric)) {
+        dial(ch, &numeric);
         return;
     }
     set_state(ch, CHANNEL_RESOLVING);

@@ -21,6 +21,7 @@
 #define CHANNEL_ADDRESS_MAX 271    /* 253 for the host, brackets, colon and port */
 
 struct remoting_client;
+struct resolved;
 struct response_future;
 
 enum channel_state {
@@ -59,6 +60,8 @@ struct channel {
     bool resolving;                /* the resolver still holds a ticket for us */
     bool parsing;                  /* frames of the input buffer are in use */
     bool write_blocked;            /* the kernel's buffer is full: waiting for writability */
+    struct resolved *targets;      /* where the name leads, while an attempt is on its way */
+    unsigned next_target;
     struct loop_io io;
     struct loop_timer timer;       /* connect time limit, then back-off */
     struct channel_buffer in, out;
@@ -107,6 +110,9 @@ void channel_want(struct channel *channel);
 void channel_mark_dirty(struct channel *channel);
 /** Writes what is buffered, once, and lets waiting futures encode themselves. */
 void channel_flush(struct channel *channel);
+
+/** Gives back buffers that have been idle for a while. */
+void channel_trim(struct channel *channel);
 
 /** For remoting_client only. */
 struct channel *channel_new(struct remoting_client *client, const char *address);

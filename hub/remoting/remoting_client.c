@@ -384,6 +384,7 @@ unsigned remoting_client_scan(struct remoting_client *client)
     unsigned found = response_table_scan(&client->responses, now, found_overdue, client);
     LIST_FOR_EACH_SAFE(it, next, &client->channels) {
         struct channel *ch = LIST_ENTRY(it, struct channel, link);
+        channel_trim(ch);
         if (is_idle(client, ch, now))
             channel_disconnect(ch, "idle");
         else if (!list_is_empty(&ch->waiting) && ch->state == CHANNEL_CONNECTED)

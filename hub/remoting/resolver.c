@@ -30,8 +30,7 @@ struct ticket {
     void *ctx;
     bool cancelled;
     int gai_error, sys_error;
-    struct sockaddr_storage addr;
-    socklen_t len;
+    struct resolved found;
 };
 
 struct resolver {
@@ -63,29 +62,38 @@ int address_split(const char *address, char *host, size_t host_cap, char *port, 
     return text_copy(host, host_cap, address, host_len) ? 0 : -EINVAL;
 }
 
-static bool parse_numeric(const char *host, const char *port, struct sockaddr_storage *out, socklen_t *len)
+static void add_address(struct resolved *found, const void *addr, socklen_t len)
+{
+    if (found->count == RESOLVED_MAX || len > sizeof(found->addrs[0]))
+        return;
+    memcpy(&found->addrs[found->count], addr, len);
+    found->lens[found->count++] = len;
+}
+
+static bool parse_numeric(const char *host, const char *port, struct resolved *out)
 {
     uint16_t number = htons((uint16_t)atoi(port));
     struct sockaddr_in v4 = {.sin_family = AF_INET, .sin_port = number};
     struct sockaddr_in6 v6 = {.sin6_family = AF_INET6, .sin6_port = number};
     memset(out, 0, sizeof(*out));
-    if (inet_pton(AF_INET, host, &v4.sin_addr) == 1) {
-        memcpy(out, &v4, sizeof(v4));
-        *len = sizeof(v4);
-        return true;
-    }
-    if (inet_pton(AF_INET6, host, &v6.sin6_addr) == 1) {
-        memcpy(out, &v6, sizeof(v6));
-        *len = sizeof(v6);
-        return true;
-    }
-    return false;
+    if (inet_pton(AF_INET, host, &v4.sin_addr) == 1)
+        add_address(out, &v4, sizeof(v4));
+    else if (inet_pton(AF_INET6, host, &v6.sin6_addr) == 1)
+        add_address(out, &v6, sizeof(v6));
+    return out->count > 0;
 }
 
-bool address_parse_numeric(const char *address, struct sockaddr_storage *out, socklen_t *len)
+bool address_parse_numeric(const char *address, struct resolved *out)
 {
     char host[HOST_MAX], port[PORT_MAX];
-    return address_split(address, host, sizeof(host), port, sizeof(port)) == 0 && parse_numeric(host, port, out, len);
+    return address_split(address, host, sizeof(host), port, sizeof(port)) == 0 && parse_numeric(host, port, out);
+}
+
+static void add_family(struct resolved *to, const struct addrinfo *found, int family)
+{
+    for (; found; found = found->ai_next)
+        if (found->ai_family == family)
+            add_address(to, found->ai_addr, found->ai_addrlen);
 }
 
 static void look_up(struct ticket *t)
@@ -94,9 +102,9 @@ static void look_up(struct ticket *t)
     struct addrinfo *found = NULL;
     t->gai_error = getaddrinfo(t->host, t->port, &hints, &found);
     t->sys_error = errno;
-    if (t->gai_error == 0 && found->ai_addrlen <= sizeof(t->addr)) {
-        memcpy(&t->addr, found->ai_addr, found->ai_addrlen);
-        t->len = found->ai_addrlen;
+    if (t->gai_error == 0) {
+        add_family(&t->found, found, AF_INET);
+        add_family(&t->found, found, AF_INET6);
     }
     if (found)
         freeaddrinfo(found);
@@ -142,7 +150,7 @@ static int ticket_error(const struct ticket *t)
 {
     switch (t->gai_error) {
     case 0:
-        return t->len ? 0 : -EAFNOSUPPORT;
+        return t->found.count ? 0 : -EAFNOSUPPORT;
     case EAI_SYSTEM:
         return -t->sys_error;
     case EAI_MEMORY:
@@ -161,7 +169,7 @@ static void on_done(void *ctx, unsigned events)
     for (struct ticket *t; (t = take_done(r)) != NULL; free(t)) {
         r->tickets--;
         if (!t->cancelled)
-            t->fn(t->ctx, ticket_error(t), t->gai_error ? gai_strerror(t->gai_error) : "", &t->addr, t->len);
+            t->fn(t->ctx, ticket_error(t), t->gai_error ? gai_strerror(t->gai_error) : "", &t->found);
     }
 }
 

@@ -469,7 +469,7 @@ static void write_escape(struct json_writer *w, char c)
 void json_write_string(struct json_writer *w, struct span text)
 {
     json_write_raw(w, SPAN_LITERAL("\""));
-    for (size_t i = 0, start = 0; text.data && i <= text.len; i++) {
+    for (size_t i = 0, start = 0; i <= text.len; i++) {
         bool end = i == text.len;
         if (!end && !needs_escape(text.data[i]))
             continue;

@@ -233,9 +233,12 @@ static enum shm_answer register_handle(struct ipc_client *client, unsigned index
 
 /* ---- completion ---- */
 
-static void wake_sync(struct ipc_client *client, unsigned slot)
+/* After the round's writes: woken in the middle of it, callers would take the processor from the hub that feeds them. */
+static void wake_sync_callers(struct ipc_client *client)
 {
-    syscall(SYS_futex, (void *)&client->h->mbox[slot].seq, FUTEX_WAKE, 1, NULL, NULL, 0);
+    for (unsigned i = 0; i < client->wake_count; i++)
+        syscall(SYS_futex, (void *)&client->h->mbox[client->wake_slots[i]].seq, FUTEX_WAKE, 1, NULL, NULL, 0);
+    client->wake_count = 0;
 }
 
 static void finish(struct ipc_client *client, unsigned slot, uint8_t flags, const struct shm_mbox_record *record, const char *reason)
@@ -245,9 +248,11 @@ static void finish(struct ipc_client *client, unsigned slot, uint8_t flags, cons
     client->server->counters.completed++;
     if (flags & SHM_SLOT_QUIET)
         return;
+    if (!(flags & SHM_SLOT_ASYNC) && client->wake_count == SHM_SLOTS) /* a slot can come by twice in a round */
+        wake_sync_callers(client);
     if (!(flags & SHM_SLOT_ASYNC))
-        wake_sync(client, slot);
-    else if (!list_is_linked(&client->notify))
+        client->wake_slots[client->wake_count++] = (uint8_t)slot;
+    if (!list_is_linked(&client->notify))
         list_append(&client->server->notify, &client->notify);
 }
 
@@ -552,6 +557,7 @@ bool ipc_client_take(struct ipc_client *client)
 
 void ipc_client_notify(struct ipc_client *client)
 {
+    wake_sync_callers(client);
     shm_fence(); /* completions before the look at the wish; the client wishes before it looks for completions */
     uint64_t want = shm_load_acquire(&client->c->header.want_byte);
     if (want == client->seen_want || client->socket < 0)

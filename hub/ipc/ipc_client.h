@@ -71,6 +71,8 @@ struct ipc_client {
     struct list_link requests; /* in flight */
     uint32_t in_flight;
     uint8_t idle_rounds;
+    uint8_t wake_slots[SHM_SLOTS]; /* sync callers answered in this round */
+    uint16_t wake_count;
     struct ipc_handle *handles[SHM_REGISTRATIONS];
     uint16_t groups, topics;
     struct lane_found *left_over; /* by an earlier hub; between ipc_client_new and ipc_client_begin */

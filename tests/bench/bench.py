@@ -119,7 +119,7 @@ def raw_sender(stage, rounds, count, window):
     out = []
     for _ in range(rounds):
         p = subprocess.run([f"{stage.bin}/rmqhub-raw-sender", "--broker", stage.broker_address, "--count", str(count), "--window",
-                            str(window), "--json"], capture_output=True, text=True, check=True)
+                            str(window), "--header", "binary", "--json"], capture_output=True, text=True, check=True)
         out.append(json.loads(p.stdout))
     return {key: median([o[key] for o in out]) for key in ("rate", "p50_us", "p99_us", "cpu_ns")}
 

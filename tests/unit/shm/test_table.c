@@ -747,18 +747,18 @@ static void check_own_directories(void)
 {
     char out[RUNTIME_DIR_CAP], wide[RUNTIME_PATH_CAP];
     setenv("XDG_RUNTIME_DIR", "/run/user/7", 1);
-    setenv("XDG_STATE_HOME", "/home/x/.state", 1);
-    setenv("HOME", "/home/x", 1);
+    setenv("XDG_STATE_HOME", "/people/x/.state", 1);
+    setenv("HOME", "/people/x", 1);
     assert_int_equal(runtime_dir_resolve(out, NULL), 0);
     assert_string_equal(out, "/run/user/7/rmqhub");
     assert_int_equal(state_dir_resolve(wide, sizeof(wide), NULL), 0);
-    assert_string_equal(wide, "/home/x/.state/rmqhub");
+    assert_string_equal(wide, "/people/x/.state/rmqhub");
     unsetenv("XDG_RUNTIME_DIR");
     unsetenv("XDG_STATE_HOME");
     assert_int_equal(runtime_dir_resolve(out, NULL), 0);
     assert_int_equal(strncmp(out, "/run/user/", 10), 0);
     assert_int_equal(state_dir_resolve(wide, sizeof(wide), NULL), 0);
-    assert_string_equal(wide, "/home/x/.local/state/rmqhub");
+    assert_string_equal(wide, "/people/x/.local/state/rmqhub");
     unsetenv("HOME");
     assert_int_equal(state_dir_resolve(wide, sizeof(wide), NULL), -ENOENT);
     assert_int_equal(state_dir_resolve(wide, 4, "/long"), -ENAMETOOLONG);

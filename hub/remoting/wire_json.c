@@ -39,8 +39,9 @@ static char next_byte(struct json_reader *r)
 {
     while (r->pos < r->end && (*r->pos == ' ' || *r->pos == '\t' || *r->pos == '\n' || *r->pos == '\r'))
         r->pos++;
-    char none = '\0';
-    return r->pos < r->end ? *r->pos : none;
+    if (r->pos == r->end)
+        return '\0';
+    return *r->pos;
 }
 
 enum json_type json_peek(struct json_reader *r)

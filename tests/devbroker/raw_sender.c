@@ -32,7 +32,7 @@ static const char usage[] = "usage: rmqhub-raw-sender --broker IP:PORT [options]
                             "  --window N       most requests without a reply (512)\n"
                             "  --body-bytes N   (100)\n"
                             "  --topic NAME     (RawSender)\n"
-                            "  --header binary|json   header encoding (json)\n"
+                            "  --header binary|json   header encoding (binary, as the hub)\n"
                             "  --json           print one JSON object\n";
 
 struct settings {
@@ -246,7 +246,7 @@ static void parse_arguments(struct settings *s, int argc, char **argv)
                                             {"json", no_argument, NULL, 'j'},
                                             {"help", no_argument, NULL, 'h'},
                                             {NULL, 0, NULL, 0}};
-    *s = (struct settings){.count = 100000, .window = 512, .body_bytes = 100, .topic = "RawSender"};
+    *s = (struct settings){.count = 100000, .window = 512, .body_bytes = 100, .topic = "RawSender", .header = SERIALIZE_ROCKETMQ};
     for (int id; (id = getopt_long(argc, argv, "", options, NULL)) != -1;)
         switch (id) {
         case 'b':
@@ -265,7 +265,7 @@ static void parse_arguments(struct settings *s, int argc, char **argv)
             s->topic = optarg;
             break;
         case 'e':
-            s->header = strcmp(optarg, "binary") == 0 ? SERIALIZE_ROCKETMQ : SERIALIZE_JSON;
+            s->header = strcmp(optarg, "json") == 0 ? SERIALIZE_JSON : SERIALIZE_ROCKETMQ;
             break;
         case 'j':
             s->json = true;

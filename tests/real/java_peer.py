@@ -70,6 +70,12 @@ class JavaPeer:
             raise CheckFailed(f"Java Sender ({mode}) ended with status {result.returncode} and {len(sent)} of {count} results: {result.stderr[-800:]}")
         return sent
 
+    def consume(self, namesrv, topic, count, seconds):
+        """Reads count fresh messages with every kind of consumer; returns {kind: (distinct, delivered again)}."""
+        result = run(self._java("Consumers", namesrv, topic, count, seconds), seconds + 60)
+        rows = [line.split("\t") for line in result.stdout.splitlines()]
+        return {row[0]: (int(row[1]), int(row[2])) for row in rows if len(row) == 3}
+
     def holding_sender(self, namesrv, group, topic, hold_ms):
         """Starts a Java producer that sends one message and keeps its connection; returns the process once it has sent."""
         log = self.home / f"holder-{group}.out"

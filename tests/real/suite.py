@@ -16,6 +16,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "support
 import check_broker_restart
 import check_first_message
 import check_hub_killed
+import check_java_consumers
 import check_java_peer
 import check_long_connection
 import check_many_producers
@@ -28,6 +29,7 @@ from servers import DevBroker, RealServers
 
 CHECKS = {
     "java_peer": check_java_peer,
+    "java_consumers": check_java_consumers,
     "first_message": check_first_message,
     "many_producers": check_many_producers,
     "producer_restart": check_producer_restart,

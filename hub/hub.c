@@ -329,7 +329,8 @@ static int start_instances(struct hub *hub)
 
 static int start_table(struct hub *hub)
 {
-    const struct snapshot_sources sources = {.loop = hub->loop, .instances = hub->instances, .config = hub->config, .epoch = hub->epoch};
+    const struct snapshot_sources sources = {
+        .loop = hub->loop, .instances = hub->instances, .config = hub->config, .store = hub->store, .epoch = hub->epoch};
     return snapshot_new(&hub->table, &sources);
 }
 

@@ -14,6 +14,7 @@ struct hub_config;
 struct ipc_server;
 struct mq_client_manager;
 struct snapshot;
+struct store;
 
 /** What is walked. All pointers outlive the snapshot; @c config may change between rounds (reload). */
 struct snapshot_sources {
@@ -21,6 +22,7 @@ struct snapshot_sources {
     struct mq_client_manager *instances;
     const struct ipc_server *clients; /* may be set later: snapshot_set_clients() */
     const struct hub_config *config;
+    struct store *store;
     uint64_t epoch;
 };
 

@@ -8,6 +8,7 @@
 #include "hub/control/snapshot_rows.h"
 #include "hub/instance/mq_client_manager.h"
 #include "hub/ipc/ipc_client.h"
+#include "hub/store/store.h"
 #include "shm/base/text.h"
 
 _Static_assert((int)TABLE_CLIENT_ATTACHED == IPC_CLIENT_ATTACHED && (int)TABLE_CLIENT_DETACHED == IPC_CLIENT_DETACHED &&
@@ -122,6 +123,20 @@ static void add_loop_counters(struct table_writer *writer, const struct loop_cou
     add_number(writer, TABLE_KIND_GAUGE, "loop_worst_round_ns", c->worst_round_ns);
 }
 
+static void add_store_counters(struct table_writer *writer, struct store *store)
+{
+    struct store_status status;
+    store_status(store, &status);
+    add_number(writer, TABLE_KIND_COUNTER, "store_commits", status.commits);
+    add_number(writer, TABLE_KIND_COUNTER, "store_commit_failures", status.failures);
+    add_number(writer, TABLE_KIND_COUNTER, "store_evicted", status.evicted);
+    add_number(writer, TABLE_KIND_GAUGE, "store_entries", status.entries);
+    add_number(writer, TABLE_KIND_GAUGE, "store_unwritten", status.unwritten);
+    add_number(writer, TABLE_KIND_GAUGE, "store_bytes", status.bytes);
+    add_number(writer, TABLE_KIND_GAUGE, "store_last_commit_ns", status.last_commit_ns);
+    add_number(writer, TABLE_KIND_GAUGE, "store_is_written", status.state == STORE_OK);
+}
+
 /* Sums over all instances. */
 struct network_sums {
     struct response_table_counters responses;
@@ -216,4 +231,5 @@ void snapshot_add_counters(struct table_writer *writer, const struct snapshot_so
         add_ipc_counters(writer, ipc_server_counters(sources->clients));
     add_network_counters(writer, &sums);
     add_loop_counters(writer, event_loop_counters(sources->loop));
+    add_store_counters(writer, sources->store);
 }

@@ -8,6 +8,7 @@
 #include <sys/socket.h>
 
 #include "hub/control/snapshot_rows.h"
+#include "hub/ipc/ipc_client.h"
 #include "hub/producer/producer_impl.h"
 #include "shm/base/clock.h"
 #include "shm/base/text.h"
@@ -253,6 +254,9 @@ static void add_pending(struct place *p, const struct response_future *future, c
     if (!row)
         return;
     const struct send_request *send = send_request_of(future);
+    const struct ipc_client *client = send ? ipc_client_of_send(send) : NULL;
+    row->client = client ? client->number : 0;
+    row->pid = client ? (uint32_t)client->pid : 0;
     row->instance = p->index;
     row->opaque = future->opaque;
     row->code = future->code;

@@ -90,7 +90,7 @@ static void entry_drop(struct store *store, struct entry *entry)
     *at = entry->next;
     if (list_is_linked(&entry->dirty_link)) {
         list_unlink(&entry->dirty_link);
-        store->status.dirty--;
+        store->status.unwritten--;
     }
     store->status.entries--;
     store->status.bytes -= entry->key_len + entry->value_len;
@@ -141,7 +141,7 @@ static void entry_mark_dirty(struct store *store, struct entry *entry)
     if (list_is_linked(&entry->dirty_link))
         return;
     list_append(&store->dirty, &entry->dirty_link);
-    store->status.dirty++;
+    store->status.unwritten++;
     pthread_cond_signal(&store->wake);
 }
 
@@ -209,7 +209,6 @@ static void batch_collect(struct store *store, struct batch *batch)
         if (!batch_add(batch, entry))
             return;
         list_unlink(link);
-        store->status.dirty--;
         bytes += entry->value_len;
         if (batch->count >= STORE_ENTRIES_MAX)
             return;
@@ -251,8 +250,9 @@ static uint64_t writer_commit(struct store *store)
     uint64_t start_ns = mono_now_ns();
     int r = batch.count ? store_file_write(store->file, batch.items, batch.count) : 0;
     uint64_t took_ns = mono_now_ns() - start_ns;
-    batch_free(&batch);
     pthread_mutex_lock(&store->lock);
+    store->status.unwritten -= batch.count;
+    batch_free(&batch);
     if (r == 0) {
         store->status.commits++;
         store->status.last_commit_ns = took_ns;
@@ -346,6 +346,7 @@ static void create_file(struct store *store)
     batch_collect(store, &batch);
     pthread_mutex_unlock(&store->lock);
     int r = store_file_create(&store->file, store->dirfd, batch.items, batch.count);
+    store->status.unwritten -= batch.count;
     batch_free(&batch);
     if (r == 0)
         r = writer_start(store);

@@ -25,7 +25,7 @@ enum store_state {
 
 struct store_status {
     enum store_state state;
-    unsigned entries, dirty; /* known; not yet on disk */
+    unsigned entries, unwritten; /* known; of these not yet on disk */
     size_t bytes;
     uint64_t commits, failures, evicted;
     uint64_t last_commit_ns; /* how long it took */

@@ -33,7 +33,10 @@ class Cache(SystemTest):
 
     def wait_until_saved(self):
         """The writer commits within about a second."""
-        wait_until(lambda: b"CachedTopic" in (self.state_dir / "data.mdb").read_bytes(), 10, "the route in the cache file")
+        def saved():
+            stats = {item["name"]: int(item["value"]) for item in self.items("stats")}
+            return stats["store_commits"] > 0 and stats["store_unwritten"] == 0 and stats["store_entries"] >= 3
+        wait_until(saved, 10, "name and routes to be written")
 
     def restart(self):
         self.hub.kill()

@@ -91,7 +91,8 @@ class Table(SystemTest):
         sender = self.start_sender("--timeout", "5000")
         sender.stdin.write("x\n")
         pending, = self.wait_for_items("pending", lambda items: len(items) == 1 and items[0]["topic"] == "T" and items[0]["state"] == "on_wire")
-        self.assertEqual((pending["code"], pending["request"], pending["group"], pending["mode"]), (310, "SEND_MESSAGE_V2", "g", "sync"))
+        self.assertEqual((pending["code"], pending["request"], pending["group"], pending["mode"], pending["pid"]),
+                         (310, "SEND_MESSAGE_V2", "g", "sync", sender.pid))
         self.assertGreater(pending["deadline_in_ms"], 0)
         self.wait_for_items("clients", lambda items: items[0]["in_flight"] == 1)
 

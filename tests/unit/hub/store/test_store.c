@@ -169,7 +169,7 @@ static void a_name_outlives_a_killed_hub(void **state)
         do {
             usleep(1000);
             store_status(store, &status);
-        } while (status.dirty || !status.commits);
+        } while (status.unwritten || !status.commits);
         if (write(fds[1], name, sizeof(name)) < 0)
             _exit(1);
         raise(SIGKILL);

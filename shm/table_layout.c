@@ -226,11 +226,14 @@
     F(pending, instance, 12, 4, 0) \
     F(pending, age_ms, 16, 8, 0) \
     F(pending, deadline_in_ms, 24, 8, 0) \
-    F(pending, broker_name, 32, 64, 1) \
-    F(pending, address, 96, 64, 1) \
-    F(pending, topic, 160, 64, 1) \
-    F(pending, group, 224, 64, 1) \
-    F(pending, reserved1, 288, 24, 0)
+    F(pending, client, 32, 8, 0) \
+    F(pending, pid, 40, 4, 0) \
+    F(pending, reserved1, 44, 4, 0) \
+    F(pending, broker_name, 48, 64, 1) \
+    F(pending, address, 112, 64, 1) \
+    F(pending, topic, 176, 64, 1) \
+    F(pending, group, 240, 64, 1) \
+    F(pending, reserved2, 304, 24, 0)
 
 #define TASK_FIELDS(F) \
     F(task, name, 0, 64, 1) \
@@ -300,7 +303,7 @@ FIELDS_OF(route, ROUTE_FIELDS, 544)
 FIELDS_OF(broker, BROKER_FIELDS, 488)
 FIELDS_OF(connection, CONNECTION_FIELDS, 552)
 FIELDS_OF(heartbeat, HEARTBEAT_FIELDS, 376)
-FIELDS_OF(pending, PENDING_FIELDS, 312)
+FIELDS_OF(pending, PENDING_FIELDS, 328)
 FIELDS_OF(task, TASK_FIELDS, 144)
 FIELDS_OF(counter, COUNTER_FIELDS, 80)
 FIELDS_OF(config, CONFIG_FIELDS, 512)

@@ -270,11 +270,14 @@ struct table_pending {
     uint32_t instance;
     int64_t age_ms;
     int64_t deadline_in_ms; /* may be negative: late */
+    uint64_t client;        /* table_client.number; 0: the hub's own request */
+    uint32_t pid;           /* of that client */
+    uint32_t reserved1;
     char broker_name[64];
     char address[64];
     char topic[64];
     char group[64];
-    uint8_t reserved1[24];
+    uint8_t reserved2[24];
 };
 
 struct table_task {

@@ -351,6 +351,8 @@ static const struct column pending_columns[] = {
     TEXT("address", NULL, pending, address),
     TEXT("topic", "TOPIC", pending, topic),
     TEXT("group", "GROUP", pending, group),
+    NUMBER("pid", "PID", pending, pid),
+    PLAIN(CELL_BIG, "client", NULL, pending, client),
     PLAIN(CELL_DURATION, "age_ms", "AGE", pending, age_ms),
     PLAIN(CELL_DURATION, "deadline_in_ms", "DEADLINE-IN", pending, deadline_in_ms),
     INSTANCE(NULL, pending),

@@ -338,6 +338,11 @@ static void on_sent(struct send_request *send, const struct send_outcome *outcom
         ipc_server_mark_hot(client->server, client); /* the hook ends it when nothing is left */
 }
 
+const struct ipc_client *ipc_client_of_send(const struct send_request *send)
+{
+    return send->complete == on_sent ? ((const struct ipc_request *)send)->client : NULL;
+}
+
 /* ---- submissions ---- */
 
 static const char *refuse_message(const struct ipc_client *client, const struct shm_slot_record *r, const struct ipc_handle *topic,

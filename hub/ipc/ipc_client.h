@@ -113,4 +113,7 @@ void ipc_client_set_hub_state(struct ipc_client *client, enum shm_hub_state stat
 /** Leaves its groups, cancels what is in flight without answering, unmaps and frees. */
 void ipc_client_free(struct ipc_client *client);
 
+/** Whose message it is; NULL when its client is gone. For the instance table. */
+const struct ipc_client *ipc_client_of_send(const struct send_request *send);
+
 const char *ipc_client_state_name(enum ipc_client_state state);

@@ -769,9 +769,9 @@ static void test_directories_of_a_user(void **state)
 {
     (void)state;
     bool root = geteuid() == 0;
-    char wide[RUNTIME_PATH_CAP];
     unsetenv("RMQHUB_RUNTIME_DIR");
     if (root) {
+        char wide[RUNTIME_PATH_CAP];
         assert_int_equal(state_dir_resolve(wide, sizeof(wide), NULL), 0);
         assert_string_equal(wide, "/var/lib/rmqhub");
         assert_int_equal(seteuid(65534), 0);

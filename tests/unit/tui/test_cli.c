@@ -240,8 +240,14 @@ static void add_network(struct table_writer *w)
     SET(h->broker_name, "broker-a");
     SET(h->address, "10.0.3.11:10911");
     struct table_pending *p = table_writer_add(w, TABLE_PENDING);
-    *p = (struct table_pending){
-        .opaque = 190211, .code = 310, .mode = TABLE_MODE_ASYNC, .state = TABLE_REQUEST_ON_WIRE, .age_ms = 8400, .deadline_in_ms = -5400};
+    *p = (struct table_pending){.opaque = 190211,
+                                .code = 310,
+                                .mode = TABLE_MODE_ASYNC,
+                                .state = TABLE_REQUEST_ON_WIRE,
+                                .age_ms = 8400,
+                                .deadline_in_ms = -5400,
+                                .client = 1,
+                                .pid = 4410};
     SET(p->broker_name, "broker-a");
     SET(p->topic, "ORDER_PAY");
     SET(p->group, "ORDER_PG");

@@ -20,6 +20,7 @@ import check_java_consumers
 import check_java_peer
 import check_long_connection
 import check_many_producers
+import check_modes
 import check_producer_restart
 import check_registration
 import check_stored_routes
@@ -31,6 +32,7 @@ CHECKS = {
     "java_peer": check_java_peer,
     "java_consumers": check_java_consumers,
     "first_message": check_first_message,
+    "modes": check_modes,
     "many_producers": check_many_producers,
     "producer_restart": check_producer_restart,
     "registration": check_registration,

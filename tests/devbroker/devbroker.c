@@ -308,12 +308,20 @@ static void on_expired(void *ctx, const char *group, struct connection *c)
     connection_close(c, "a registration expired");
 }
 
-static void scan_registrations(void *ctx)
+static void close_when_idle(void *ctx, struct connection *c)
+{
+    struct devbroker *dev = ctx;
+    if (server_now_ns(dev->server) - c->active_ns > dev->options.idle_limit_ms * NS_PER_MS)
+        connection_close(c, "idle");
+}
+
+static void scan_connections(void *ctx)
 {
     struct devbroker *dev = ctx;
     for (unsigned i = 0; i < dev->options.broker_count; i++)
         clients_scan(&dev->brokers[i].clients, server_now_ns(dev->server), dev->options.channel_expiry_ms * NS_PER_MS, on_expired, dev);
-    server_timer_start(&dev->scan_timer, dev->server, dev->options.scan_interval_ms, scan_registrations, dev);
+    server_each_connection(dev->server, close_when_idle, dev);
+    server_timer_start(&dev->scan_timer, dev->server, dev->options.scan_interval_ms, scan_connections, dev);
 }
 
 static void sweep_pulls(void *ctx)
@@ -388,7 +396,7 @@ int devbroker_init(struct devbroker *dev, const struct devbroker_options *option
     *what = "control socket";
     if (options->control_path && !(dev->control = control_new(dev, options->control_path, &err)))
         return err;
-    server_timer_start(&dev->scan_timer, dev->server, options->scan_interval_ms, scan_registrations, dev);
+    server_timer_start(&dev->scan_timer, dev->server, options->scan_interval_ms, scan_connections, dev);
     server_timer_start(&dev->sweep_timer, dev->server, options->hold_sweep_ms, sweep_pulls, dev);
     return 0;
 }

@@ -35,6 +35,7 @@ struct devbroker_options {
     bool journal;
     bool binary_replies; /* binary headers, like a server configured for them */
     uint64_t channel_expiry_ms, scan_interval_ms;
+    uint64_t idle_limit_ms; /* a connection without traffic is closed after that */
     uint64_t hold_sweep_ms; /* how often held pulls are looked at */
     uint64_t seed;
     size_t max_message_bytes;

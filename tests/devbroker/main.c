@@ -25,7 +25,8 @@ static const char usage[] = "usage: rmqhub-devbroker [options]\n"
                             "  --no-log             keep no log either\n"
                             "  --binary-replies     answer with binary headers\n"
                             "  --channel-expiry-ms N  drop registrations not refreshed for so long (120000)\n"
-                            "  --scan-ms N          look for such registrations so often (10000)\n"
+                            "  --scan-ms N          look for expired registrations and idle connections so often (10000)\n"
+                            "  --idle-ms N          close connections without traffic after that time (120000)\n"
                             "  --sweep-ms N         look for held pulls whose time is over so often (1000; a real broker: 5000)\n"
                             "  --max-message-bytes N  longest stored record (4194304)\n"
                             "  --help\n";
@@ -44,6 +45,7 @@ enum option_id {
     OPTION_BINARY_REPLIES,
     OPTION_CHANNEL_EXPIRY,
     OPTION_SCAN,
+    OPTION_IDLE,
     OPTION_SWEEP,
     OPTION_MAX_MESSAGE,
     OPTION_HELP,
@@ -63,6 +65,7 @@ static const struct option long_options[] = {
     {"binary-replies", no_argument, NULL, OPTION_BINARY_REPLIES},
     {"channel-expiry-ms", required_argument, NULL, OPTION_CHANNEL_EXPIRY},
     {"scan-ms", required_argument, NULL, OPTION_SCAN},
+    {"idle-ms", required_argument, NULL, OPTION_IDLE},
     {"sweep-ms", required_argument, NULL, OPTION_SWEEP},
     {"max-message-bytes", required_argument, NULL, OPTION_MAX_MESSAGE},
     {"help", no_argument, NULL, OPTION_HELP},
@@ -140,6 +143,9 @@ static void take_option(struct arguments *a, int id, const char *name)
     case OPTION_SCAN:
         o->scan_interval_ms = (uint64_t)number(name, 1, 86400000);
         break;
+    case OPTION_IDLE:
+        o->idle_limit_ms = (uint64_t)number(name, 1, 86400000);
+        break;
     case OPTION_SWEEP:
         o->hold_sweep_ms = (uint64_t)number(name, 1, 86400000);
         break;
@@ -163,6 +169,7 @@ static void take_arguments(struct arguments *a, int argc, char **argv)
                                         .journal = true,
                                         .channel_expiry_ms = 120000,
                                         .scan_interval_ms = 10000,
+                                        .idle_limit_ms = 120000,
                                         .hold_sweep_ms = 1000,
                                         .seed = 1,
                                         .max_message_bytes = 4 << 20,

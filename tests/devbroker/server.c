@@ -167,6 +167,7 @@ static void flush(struct connection *c)
             return;
         }
         c->out_sent += (size_t)n;
+        c->active_ns = c->listener->server->now_ns;
     }
     size_t pending = c->out_len - c->out_sent;
     if (pending == 0) {
@@ -236,6 +237,7 @@ static void on_readable(evutil_socket_t fd, short what, void *arg)
     struct connection *c = arg;
     struct server *s = c->listener->server;
     refresh_time(s);
+    c->active_ns = s->now_ns;
     size_t room = c->in_cap - c->in_len;
     ssize_t n = recv(fd, c->in + c->in_len, room, 0);
     if (n == 0)
@@ -280,6 +282,7 @@ static int connection_new(struct listener *l, int fd, const struct sockaddr_in *
         return -ENOMEM;
     }
     c->number = ++s->connection_count;
+    c->active_ns = s->now_ns;
     l->accepted++;
     l->open++;
     list_append(&s->connections, &c->link);

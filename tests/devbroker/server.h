@@ -40,6 +40,7 @@ struct connection {
     uint32_t peer_ip;      /**< host order */
     uint16_t peer_port;
     uint64_t frames;
+    uint64_t active_ns; /**< when something was last received or sent */
     uint8_t *in, *out;
     size_t in_cap, in_len;
     size_t out_cap, out_len, out_sent;

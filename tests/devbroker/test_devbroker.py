@@ -532,6 +532,15 @@ class Connections(DevBrokerTest):
             self.fail("the connection is still open")
         self.assertIn("expire", [e.kind for e in self.broker.log().events])
 
+    def test_an_idle_connection_is_closed(self):
+        self.start("--idle-ms", "100", "--scan-ms", "10")
+        idle, busy = self.peer(), self.peer(self.broker.namesrv)
+        for _ in range(10):
+            busy.call(request(105, {"topic": "TBW102"}))
+            time.sleep(0.02)
+        self.assert_closed(idle)
+        self.assertEqual(busy.call(request(105, {"topic": "TBW102"})).code, 0)
+
     def test_a_bad_heartbeat_is_refused_and_registers_nothing(self):
         self.start()
         peer = self.peer()

@@ -68,8 +68,7 @@ void client_config_find_ip(char *out, size_t cap)
         snprintf(out, cap, "127.0.0.1");
 }
 
-int client_config_build_client_id(char *out, size_t cap, const char *client_ip, const char *instance_name,
-                                  const char *unit_name)
+int client_config_build_client_id(char *out, size_t cap, const char *client_ip, const char *instance_name, const char *unit_name)
 {
     bool has_unit = unit_name && unit_name[0];
     int n = snprintf(out, cap, "%s@%s%s%s", client_ip, instance_name, has_unit ? "@" : "", has_unit ? unit_name : "");

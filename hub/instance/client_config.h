@@ -8,26 +8,26 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define CLIENT_ID_MAX 255          /* bytes of a clientId */
+#define CLIENT_ID_MAX 255 /* bytes of a clientId */
 #define INSTANCE_NAME_MAX 127
 #define UNIT_NAME_MAX 63
 #define CLUSTER_NAME_MAX 63
-#define NAMESRV_ADDR_MAX 1023      /* bytes of the whole list */
-#define TOPIC_NAME_MAX 127         /* 4.9.3: Validators */
+#define NAMESRV_ADDR_MAX 1023 /* bytes of the whole list */
+#define TOPIC_NAME_MAX 127    /* 4.9.3: Validators */
 #define GROUP_NAME_MAX 255
 
 #define DEFAULT_INSTANCE_NAME "DEFAULT"
 
 struct client_config {
-    char client_ip[64];                          /* "": found by client_config_find_ip() */
-    uint32_t poll_name_server_interval_ms;       /* 30000 */
-    uint32_t heartbeat_broker_interval_ms;       /* 30000 */
-    uint32_t connect_timeout_ms;                 /* 3000 */
-    uint32_t mq_client_api_timeout_ms;           /* 3000: route, heartbeat, unregister */
-    uint32_t client_channel_max_idle_time_ms;    /* 120000; 0: never */
-    uint32_t linger_ms;                          /* 60000; 0: off */
-    uint32_t idle_expiry_topic_ms;               /* 3600000 */
-    uint32_t socket_snd_buf_bytes;               /* 0: the kernel's */
+    char client_ip[64];                       /* "": found by client_config_find_ip() */
+    uint32_t poll_name_server_interval_ms;    /* 30000 */
+    uint32_t heartbeat_broker_interval_ms;    /* 30000 */
+    uint32_t connect_timeout_ms;              /* 3000 */
+    uint32_t mq_client_api_timeout_ms;        /* 3000: route, heartbeat, unregister */
+    uint32_t client_channel_max_idle_time_ms; /* 120000; 0: never */
+    uint32_t linger_ms;                       /* 60000; 0: off */
+    uint32_t idle_expiry_topic_ms;            /* 3600000 */
+    uint32_t socket_snd_buf_bytes;            /* 0: the kernel's */
     uint32_t socket_rcv_buf_bytes;
     uint32_t write_buffer_high_water_mark_bytes; /* 0: 1 MiB; senders are held back above it */
     uint32_t write_buffer_low_water_mark_bytes;  /* 0: half of the high mark */
@@ -46,5 +46,4 @@ void client_config_init(struct client_config *config);
 void client_config_find_ip(char *out, size_t cap);
 
 /** clientIP@instanceName[@unitName]. 0 | -ENAMETOOLONG. */
-int client_config_build_client_id(char *out, size_t cap, const char *client_ip, const char *instance_name,
-                                  const char *unit_name);
+int client_config_build_client_id(char *out, size_t cap, const char *client_ip, const char *instance_name, const char *unit_name);

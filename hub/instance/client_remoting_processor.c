@@ -4,8 +4,7 @@
 #include "hub/protocol/codes.h"
 #include "shm/base/log.h"
 
-void client_remoting_processor_run(struct mq_client_instance *instance, struct channel *channel,
-                                   const struct remoting_command *command)
+void client_remoting_processor_run(struct mq_client_instance *instance, struct channel *channel, const struct remoting_command *command)
 {
     static const struct span nothing = {"", 0};
     instance->requests_from_brokers++;
@@ -17,8 +16,7 @@ void client_remoting_processor_run(struct mq_client_instance *instance, struct c
     case REQUEST_GET_CONSUMER_STATUS_FROM_CLIENT:
     case REQUEST_GET_CONSUMER_RUNNING_INFO:
     case REQUEST_CONSUME_MESSAGE_DIRECTLY:
-        remoting_client_reply(channel, command, RESPONSE_SYSTEM_ERROR,
-                              SPAN_LITERAL("the consumer group is not in this client"), nothing);
+        remoting_client_reply(channel, command, RESPONSE_SYSTEM_ERROR, SPAN_LITERAL("the consumer group is not in this client"), nothing);
         return;
     default:
         instance->unsupported_requests++;

@@ -8,5 +8,4 @@ struct channel;
 struct mq_client_instance;
 struct remoting_command;
 
-void client_remoting_processor_run(struct mq_client_instance *instance, struct channel *channel,
-                                   const struct remoting_command *command);
+void client_remoting_processor_run(struct mq_client_instance *instance, struct channel *channel, const struct remoting_command *command);

@@ -70,7 +70,7 @@ static void on_brokers_changed(void *ctx)
         return;
     for (unsigned i = 0; i < in->brokers.count; i++)
         attach_master(in, in->brokers.brokers[i]);
-    FOR_EACH_REGISTRATION(reg, in)
+    FOR_EACH_REGISTRATION (reg, in)
         if (!is_master(in, reg->channel) && !reg->retiring)
             registration_retire(reg);
     mq_client_instance_changed(in);
@@ -79,7 +79,7 @@ static void on_brokers_changed(void *ctx)
 static void heartbeat_to_all_brokers(struct mq_client_instance *in)
 {
     struct registration *reg;
-    FOR_EACH_REGISTRATION(reg, in)
+    FOR_EACH_REGISTRATION (reg, in)
         registration_heartbeat(reg);
 }
 
@@ -95,6 +95,14 @@ static void on_channel_lost(void *ctx, struct channel *channel)
     (void)ctx;
     if (channel->session)
         registration_lost(channel->session);
+}
+
+/* One slow answer proves nothing, and closing fails everybody's requests: a heartbeat, with its own rule, decides. */
+static void on_channel_suspect(void *ctx, struct channel *channel)
+{
+    (void)ctx;
+    if (channel->session)
+        registration_heartbeat(channel->session);
 }
 
 static void on_request(void *ctx, struct channel *channel, const struct remoting_command *command)
@@ -186,7 +194,7 @@ static void start_unregistering(struct producer *p)
     struct mq_client_instance *in = p->instance;
     struct registration *reg;
     set_producer_state(p, PRODUCER_UNREGISTERING);
-    FOR_EACH_REGISTRATION(reg, in)
+    FOR_EACH_REGISTRATION (reg, in)
         registration_step(reg);
     mq_client_instance_forget_producers(in);
 }
@@ -208,7 +216,7 @@ void mq_client_instance_unregister_producer(struct producer *p, bool final)
 static bool anybody_knows(struct mq_client_instance *in, const struct producer *p)
 {
     struct registration *reg;
-    FOR_EACH_REGISTRATION(reg, in)
+    FOR_EACH_REGISTRATION (reg, in)
         if (registration_knows(reg, p))
             return true;
     return false;
@@ -331,7 +339,12 @@ static int start_network_client(struct mq_client_instance *in, struct resolver *
         .serialize_type = c->json_header ? SERIALIZE_JSON : SERIALIZE_ROCKETMQ,
         .version = c->protocol_version ? c->protocol_version : PROTOCOL_VERSION_4_9_3,
     };
-    struct remoting_client_ops ops = {on_channel_connected, on_channel_lost, on_request, on_channel_changed, in};
+    struct remoting_client_ops ops = {.connected = on_channel_connected,
+                                      .lost = on_channel_lost,
+                                      .suspect = on_channel_suspect,
+                                      .request = on_request,
+                                      .changed = on_channel_changed,
+                                      .ctx = in};
     return remoting_client_init(&in->remoting, in->loop, resolver, &settings, &ops);
 }
 
@@ -362,8 +375,7 @@ static int start_inner_producer(struct mq_client_instance *in)
 }
 
 /* MQClientInstance.start(), step by step. No nameserver or broker is contacted here. */
-static int start_in_order(struct mq_client_instance *in, struct resolver *resolver, const struct route_store *store,
-                          const char *store_name)
+static int start_in_order(struct mq_client_instance *in, struct resolver *resolver, const struct route_store *store, const char *store_name)
 {
     int r = start_network_client(in, resolver);
     if (r == 0)
@@ -404,7 +416,7 @@ struct mq_client_instance *mq_client_instance_free(struct mq_client_instance *in
             remoting_client_finish(&in->remoting, LIST_ENTRY(it, struct response_future, link), FUTURE_CANCELLED, -ECANCELED);
     remoting_client_close_all(&in->remoting);
     if (in->registrations.next)
-        FOR_EACH_REGISTRATION(reg, in)
+        FOR_EACH_REGISTRATION (reg, in)
             registration_free(reg);
     remoting_client_deinit(&in->remoting);
     topic_route_table_deinit(&in->routes);
@@ -440,7 +452,7 @@ void mq_client_instance_drain(struct mq_client_instance *in)
     LOG_INFO(in->client_id, "unregisters everywhere");
     in->draining = true;
     in->state = SERVICE_SHUTDOWN_ALREADY;
-    FOR_EACH_REGISTRATION(reg, in)
+    FOR_EACH_REGISTRATION (reg, in)
         registration_retire(reg);
     mq_client_instance_changed(in);
 }

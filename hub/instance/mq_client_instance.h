@@ -31,7 +31,7 @@ struct mq_client_instance {
     char unit_name[UNIT_NAME_MAX + 1];
     char client_id[CLIENT_ID_MAX + 1];
     enum service_state state;
-    int64_t started_ms;            /* wall clock */
+    int64_t started_ms; /* wall clock */
     struct remoting_client remoting;
     struct name_server name_server;
     struct broker_addr_table brokers;
@@ -40,9 +40,9 @@ struct mq_client_instance {
     struct scheduled_tasks tasks;
     struct producer *inner_producer;
     struct topic_entry *create_topic_entry; /* the create-topic key, polled from the start */
-    struct list_link registrations; /* struct registration: what each broker connection knows of us */
+    struct list_link registrations;         /* struct registration: what each broker connection knows of us */
     uint32_t holds;
-    bool draining;                 /* unregisters everything; of no use any more, or the hub stops */
+    bool draining; /* unregisters everything; of no use any more, or the hub stops */
     uint64_t unsupported_requests, requests_from_brokers;
     void (*changed)(void *ctx);
     void *changed_ctx;
@@ -62,8 +62,8 @@ void topic_entry_release(struct topic_entry *entry);
 /**
  * Joins or adds a group. A new one is announced at once. 0 | -EINVAL | -EPERM another uid's | -EDQUOT | -ENOMEM.
  */
-int mq_client_instance_register_producer(struct mq_client_instance *instance, struct span group, uid_t uid,
-                                         struct producer **out, const char **reason);
+int mq_client_instance_register_producer(struct mq_client_instance *instance, struct span group, uid_t uid, struct producer **out,
+                                         const char **reason);
 /** The last user starts the linger, or unregisters at once when @p final or without a linger. */
 void mq_client_instance_unregister_producer(struct producer *producer, bool final);
 

@@ -83,8 +83,8 @@ struct mq_client_manager *mq_client_manager_free(struct mq_client_manager *m)
 struct resolved_key {
     const char *cluster, *namesrv_addr, *instance_name, *unit_name;
     const struct client_config *config;
-    bool at_home;                  /* default cluster with its own nameservers */
-    bool own_list;                 /* the nameserver list is not the cluster's */
+    bool at_home;  /* default cluster with its own nameservers */
+    bool own_list; /* the nameserver list is not the cluster's */
 };
 
 static bool is_set(const char *s)
@@ -103,8 +103,7 @@ static bool is_name(const char *s, size_t max)
     return true;
 }
 
-static int resolve_key(struct mq_client_manager *m, const struct instance_key *key, struct resolved_key *out,
-                       const char **reason)
+static int resolve_key(struct mq_client_manager *m, const struct instance_key *key, struct resolved_key *out, const char **reason)
 {
     const char *home = NULL, *home_addr = NULL, *addr = NULL;
     const struct client_config *home_config;
@@ -145,13 +144,11 @@ static int name_instance(struct mq_client_manager *m, const struct resolved_key 
         if (key->at_home)
             snprintf(in->instance_name, sizeof(in->instance_name), "%s", key->instance_name);
         else
-            snprintf(in->instance_name, sizeof(in->instance_name), "%.118s#%08x", key->instance_name,
-                     fingerprint(key->namesrv_addr));
+            snprintf(in->instance_name, sizeof(in->instance_name), "%.118s#%08x", key->instance_name, fingerprint(key->namesrv_addr));
         return 0;
     }
     snprintf(text, sizeof(text), "%s|%s|%s|%s", key->cluster, key->namesrv_addr, key->instance_name, key->unit_name);
-    if (m->ops.default_instance_name &&
-        m->ops.default_instance_name(m->ops.ctx, text, in->instance_name, sizeof(in->instance_name)) == 0)
+    if (m->ops.default_instance_name && m->ops.default_instance_name(m->ops.ctx, text, in->instance_name, sizeof(in->instance_name)) == 0)
         return 0;
     snprintf(in->instance_name, sizeof(in->instance_name), "%d#%llu", (int)getpid(), (unsigned long long)mono_now_ns());
     return 0;
@@ -182,8 +179,7 @@ static int fill_in(struct mq_client_manager *m, const struct resolved_key *key, 
     if (!in->config.client_ip[0])
         client_config_find_ip(in->config.client_ip, sizeof(in->config.client_ip));
     name_instance(m, key, in);
-    return client_config_build_client_id(in->client_id, sizeof(in->client_id), in->config.client_ip, in->instance_name,
-                                         in->unit_name);
+    return client_config_build_client_id(in->client_id, sizeof(in->client_id), in->config.client_ip, in->instance_name, in->unit_name);
 }
 
 static int create(struct mq_client_manager *m, const struct resolved_key *key, struct mq_client_instance **out)
@@ -203,8 +199,8 @@ static int create(struct mq_client_manager *m, const struct resolved_key *key, s
     return 0;
 }
 
-int mq_client_manager_get_or_create(struct mq_client_manager *m, const struct instance_key *key,
-                                    struct mq_client_instance **out, const char **reason)
+int mq_client_manager_get_or_create(struct mq_client_manager *m, const struct instance_key *key, struct mq_client_instance **out,
+                                    const char **reason)
 {
     struct resolved_key resolved;
     const char *ignored;

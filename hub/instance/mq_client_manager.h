@@ -16,10 +16,10 @@ struct resolver;
 #define MQ_CLIENT_INSTANCES_MAX 64u
 
 struct instance_key {
-    const char *cluster;           /* name of the configured cluster; NULL or "": the default one */
-    const char *namesrv_addr;      /* "host:port;host:port"; NULL or "": the cluster's */
-    const char *instance_name;     /* NULL or "": DEFAULT */
-    const char *unit_name;         /* NULL or "": none */
+    const char *cluster;       /* name of the configured cluster; NULL or "": the default one */
+    const char *namesrv_addr;  /* "host:port;host:port"; NULL or "": the cluster's */
+    const char *instance_name; /* NULL or "": DEFAULT */
+    const char *unit_name;     /* NULL or "": none */
 };
 
 /** What the manager asks of the layers above it (hub.c). Every pointer may be NULL but cluster_of. */
@@ -39,8 +39,7 @@ struct mq_client_manager_ops {
 };
 
 /** 0 | -ENOMEM. @p ops is copied. The loop outlives the manager. */
-int mq_client_manager_new(struct mq_client_manager **out, struct event_loop *loop,
-                          const struct mq_client_manager_ops *ops);
+int mq_client_manager_new(struct mq_client_manager **out, struct event_loop *loop, const struct mq_client_manager_ops *ops);
 /** Closes every connection at once, without unregistering (see mq_client_manager_drain()). */
 struct mq_client_manager *mq_client_manager_free(struct mq_client_manager *manager);
 
@@ -49,8 +48,8 @@ struct mq_client_manager *mq_client_manager_free(struct mq_client_manager *manag
  * 0 | -ENOENT no such cluster | -EINVAL a bad nameserver list or name | -EDQUOT too many instances | -ESHUTDOWN stopping | -ENOMEM.
  * On refusal *reason (if not NULL) is a static text or one valid until the next call.
  */
-int mq_client_manager_get_or_create(struct mq_client_manager *manager, const struct instance_key *key,
-                                    struct mq_client_instance **out, const char **reason);
+int mq_client_manager_get_or_create(struct mq_client_manager *manager, const struct instance_key *key, struct mq_client_instance **out,
+                                    const char **reason);
 
 /** Unregisters every group everywhere; afterwards mq_client_manager_is_drained() becomes true within the API timeout. */
 void mq_client_manager_drain(struct mq_client_manager *manager);

@@ -11,14 +11,14 @@
 
 #include "hub/instance/client_config.h"
 
-#define PRODUCER_GROUPS_MAX 1024u  /* per instance */
+#define PRODUCER_GROUPS_MAX 1024u /* per instance */
 
 struct mq_client_instance;
 
 enum producer_state {
-    PRODUCER_ACTIVE,               /* somebody uses it */
-    PRODUCER_LINGERING,            /* nobody does, still announced */
-    PRODUCER_UNREGISTERING,        /* no longer announced, some connection may still know it */
+    PRODUCER_ACTIVE,        /* somebody uses it */
+    PRODUCER_LINGERING,     /* nobody does, still announced */
+    PRODUCER_UNREGISTERING, /* no longer announced, some connection may still know it */
 };
 
 /** One producer group in one instance. */
@@ -26,22 +26,22 @@ struct producer {
     struct mq_client_instance *instance;
     char group[GROUP_NAME_MAX + 1];
     uint16_t group_len;
-    uint16_t index;                /* position in the table, stable: bit in the registrations */
+    uint16_t index; /* position in the table, stable: bit in the registrations */
     uint16_t header_len;
     uint8_t header[GROUP_NAME_MAX + 7]; /* ext field a of a send, ready in the binary encoding */
     enum producer_state state;
-    bool inner;                    /* CLIENT_INNER_PRODUCER */
-    uid_t uid;                     /* who registered it */
+    bool inner; /* CLIENT_INNER_PRODUCER */
+    uid_t uid;  /* who registered it */
     uint32_t refs;
-    uint64_t linger_until_ns;      /* monotonic; 0 unless lingering */
-    int64_t registered_ms;         /* wall clock */
+    uint64_t linger_until_ns; /* monotonic; 0 unless lingering */
+    int64_t registered_ms;    /* wall clock */
     uint64_t sends, stored, not_stored, unknown, oneway;
 };
 
 struct producer_table {
     struct producer *producers[PRODUCER_GROUPS_MAX]; /* holes are NULL */
-    unsigned count;                /* present, of every state */
-    unsigned high;                 /* one past the last in use */
+    unsigned count;                                  /* present, of every state */
+    unsigned high;                                   /* one past the last in use */
 };
 
 void producer_table_deinit(struct producer_table *table);

@@ -11,7 +11,7 @@
 #include "shm/base/log.h"
 #include "shm/base/text.h"
 
-#define FAILURES_MAX 2             /* calls without an answer in a row before the connection is given up */
+#define FAILURES_MAX 2 /* calls without an answer in a row before the connection is given up */
 #define RETRY_NS NS_PER_S
 
 const char *registration_step_name(enum registration_step step)
@@ -127,10 +127,8 @@ static int send_heartbeat(struct registration *reg)
     struct mq_client_instance *in = reg->instance;
     size_t len;
     char *body = encode_heartbeat(reg, &len);
-    struct invoke_request request = {.code = REQUEST_HEART_BEAT,
-                                     .body = {body, len},
-                                     .timeout_ms = in->config.mq_client_api_timeout_ms,
-                                     .bound = true};
+    struct invoke_request request = {
+        .code = REQUEST_HEART_BEAT, .body = {body, len}, .timeout_ms = in->config.mq_client_api_timeout_ms, .bound = true};
     int r = body ? remoting_client_invoke(&in->remoting, reg->channel, &request, on_heartbeat, reg) : -ENOMEM;
     free(body);
     if (r < 0)
@@ -172,11 +170,8 @@ static int send_unregister(struct registration *reg, const struct producer *prod
     struct mq_client_instance *in = reg->instance;
     struct ext_field ext[] = {{SPAN_LITERAL("clientID"), span_of(in->client_id)},
                               {SPAN_LITERAL("producerGroup"), {producer->group, producer->group_len}}};
-    struct invoke_request request = {.code = REQUEST_UNREGISTER_CLIENT,
-                                     .ext = ext,
-                                     .ext_count = 2,
-                                     .timeout_ms = in->config.mq_client_api_timeout_ms,
-                                     .bound = true};
+    struct invoke_request request = {
+        .code = REQUEST_UNREGISTER_CLIENT, .ext = ext, .ext_count = 2, .timeout_ms = in->config.mq_client_api_timeout_ms, .bound = true};
     int r = remoting_client_invoke(&in->remoting, reg->channel, &request, on_unregister, reg);
     if (r < 0)
         return r;

@@ -26,16 +26,16 @@ struct producer;
 enum registration_step { REGISTRATION_IDLE, REGISTRATION_HEARTBEAT, REGISTRATION_UNREGISTER, REGISTRATION_MARKER };
 
 struct registration {
-    struct list_link link;         /* in mq_client_instance.registrations */
+    struct list_link link; /* in mq_client_instance.registrations */
     struct mq_client_instance *instance;
     struct channel *channel;
-    struct broker *broker;         /* NULL: no broker has this master address any more */
-    enum registration_step step;   /* what is on its way */
+    struct broker *broker;       /* NULL: no broker has this master address any more */
+    enum registration_step step; /* what is on its way */
     uint16_t step_group;
     bool heartbeat_due;
-    bool marker_due;               /* a group was unregistered: the marker dance follows */
-    bool retiring;                 /* unregister everything, then close */
-    uint8_t failures;              /* heartbeats without an answer in a row */
+    bool marker_due;                              /* a group was unregistered: the marker dance follows */
+    bool retiring;                                /* unregister everything, then close */
+    uint8_t failures;                             /* heartbeats without an answer in a row */
     uint64_t announced[PRODUCER_GROUPS_MAX / 64]; /* groups this connection may know */
     uint64_t heartbeats, unregisters;
     struct loop_timer retry_timer;

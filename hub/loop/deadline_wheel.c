@@ -46,7 +46,7 @@ static void fire_slot(struct deadline_wheel *wheel, unsigned slot, uint64_t now_
 {
     struct list_link due;
     list_init(&due);
-    LIST_FOR_EACH_SAFE(it, next, &wheel->slots[slot]) {
+    LIST_FOR_EACH_SAFE (it, next, &wheel->slots[slot]) {
         if (LIST_ENTRY(it, struct deadline, link)->at_ns <= now_ns) {
             list_unlink(it);
             list_append(&due, it);
@@ -75,8 +75,8 @@ static void on_timer(void *ctx)
     set_timer(wheel, first_used_tick(wheel));
 }
 
-int deadline_wheel_init(struct deadline_wheel *wheel, struct event_loop *loop,
-                        void (*expired)(void *ctx, struct deadline *deadline), void *ctx)
+int deadline_wheel_init(struct deadline_wheel *wheel, struct event_loop *loop, void (*expired)(void *ctx, struct deadline *deadline),
+                        void *ctx)
 {
     *wheel = (struct deadline_wheel){.loop = loop, .expired = expired, .ctx = ctx, .timer_tick = UINT64_MAX};
     for (unsigned i = 0; i < DEADLINE_WHEEL_SLOTS; i++)

@@ -23,15 +23,15 @@ struct deadline_wheel {
     struct loop_timer timer;
     void (*expired)(void *ctx, struct deadline *deadline);
     void *ctx;
-    uint64_t tick;                 /* everything due before this tick has been fired */
-    uint64_t timer_tick;           /* tick the timer is set for; UINT64_MAX: none */
+    uint64_t tick;                            /* everything due before this tick has been fired */
+    uint64_t timer_tick;                      /* tick the timer is set for; UINT64_MAX: none */
     uint64_t used[DEADLINE_WHEEL_SLOTS / 64]; /* slots that may hold something */
     struct list_link slots[DEADLINE_WHEEL_SLOTS];
 };
 
 /** 0 | -ENOMEM. @p expired gets each deadline once, already disarmed; it may arm and disarm others. */
-int deadline_wheel_init(struct deadline_wheel *wheel, struct event_loop *loop,
-                        void (*expired)(void *ctx, struct deadline *deadline), void *ctx);
+int deadline_wheel_init(struct deadline_wheel *wheel, struct event_loop *loop, void (*expired)(void *ctx, struct deadline *deadline),
+                        void *ctx);
 void deadline_wheel_deinit(struct deadline_wheel *wheel);
 
 /** Arms (or moves) @p deadline to the monotonic time @p at_ns. */

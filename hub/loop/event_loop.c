@@ -33,7 +33,7 @@ struct event_loop {
     struct event_base *base;
     struct event *sleep_limit, *wake;
     int wake_fd;
-    bool hot;                      /* a hook of the last round has more to do */
+    bool hot; /* a hook of the last round has more to do */
     bool time_known;
     bool wall_known;
     uint64_t now_ns;

@@ -34,19 +34,19 @@ typedef bool (*loop_hook_fn)(void *ctx);
 
 /** Duty cycle, for the table. Durations from the end of waiting to the end of the round. */
 struct loop_counters {
-    uint64_t rounds, sleeps;       /* rounds run; rounds that waited in the kernel */
+    uint64_t rounds, sleeps; /* rounds run; rounds that waited in the kernel */
     uint64_t io_events, timers_fired, posted;
-    uint64_t busy_ns;              /* sum over all rounds */
-    uint64_t worst_round_ns;       /* since the last event_loop_forget_worst() */
+    uint64_t busy_ns;        /* sum over all rounds */
+    uint64_t worst_round_ns; /* since the last event_loop_forget_worst() */
     uint64_t last_round_ns;
 };
 
 /** One watched descriptor; embedded by its owner, who also owns the descriptor. */
 struct loop_io {
     struct event_loop *loop;
-    void *event;                   /* libevent's */
+    void *event; /* libevent's */
     int fd;
-    unsigned events;               /* interest, enum loop_event */
+    unsigned events; /* interest, enum loop_event */
     bool started;
     loop_io_fn callback;
     void *ctx;
@@ -56,7 +56,7 @@ struct loop_io {
 struct loop_timer {
     struct event_loop *loop;
     uint64_t at_ns;
-    size_t heap_ix;                /* position + 1; 0: not scheduled */
+    size_t heap_ix; /* position + 1; 0: not scheduled */
     loop_fn callback;
     void *ctx;
 };

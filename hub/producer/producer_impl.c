@@ -181,7 +181,8 @@ static void on_done(struct response_future *future, const struct future_result *
         finish_connection(rq, result);
         break;
     case FUTURE_CANCELLED:
-        finish_with(rq, result->maybe_written ? SEND_UNKNOWN : SEND_NOT_STORED, -1, rq->cancel_reason ? rq->cancel_reason : "the hub stops");
+        finish_with(rq, result->maybe_written ? SEND_UNKNOWN : SEND_NOT_STORED, -1,
+                    rq->cancel_reason ? rq->cancel_reason : "the hub stops");
         break;
     }
 }

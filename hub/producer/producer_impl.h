@@ -37,19 +37,20 @@ enum send_status { SEND_STATUS_OK, SEND_STATUS_FLUSH_DISK_TIMEOUT, SEND_STATUS_F
 struct send_request;
 
 struct send_outcome {
-    uint8_t outcome;               /* enum send_outcome_kind */
-    uint8_t send_status;           /* enum send_status; with STORED */
-    int32_t code;                  /* response code of the broker, or a local one (10001 ..); 0 when there is none */
-    uint16_t attempts;             /* times it was given to a connection */
-    uint16_t flags;                /* SEND_FLAG_* */
-    int32_t queue_id;              /* -1: not chosen */
-    int64_t queue_offset;          /* -1: unknown */
+    uint8_t outcome;      /* enum send_outcome_kind */
+    uint8_t send_status;  /* enum send_status; with STORED */
+    int32_t code;         /* response code of the broker, or a local one (10001 ..); 0 when there is none */
+    uint16_t attempts;    /* times it was given to a connection */
+    uint16_t flags;       /* SEND_FLAG_* */
+    int32_t queue_id;     /* -1: not chosen */
+    int64_t queue_offset; /* -1: unknown */
     uint8_t offset_msg_id[OFFSET_MSG_ID_BYTES_MAX];
-    uint8_t offset_msg_id_len;     /* 16, 28 or 0 */
-    const char *broker_name;       /* NULL: no broker was chosen */
-    uint16_t broker_ix;            /* of the instance's broker table; UINT16_MAX: none */
-    const char *reason;            /* for people; NULL when STORED; valid during complete() */
-    uint32_t queue_us, connect_us, wire_us; /* in the hub before writing; of that, waiting for a connection; on the wire and in the broker */
+    uint8_t offset_msg_id_len; /* 16, 28 or 0 */
+    const char *broker_name;   /* NULL: no broker was chosen */
+    uint16_t broker_ix;        /* of the instance's broker table; UINT16_MAX: none */
+    const char *reason;        /* for people; NULL when STORED; valid during complete() */
+    uint32_t queue_us, connect_us,
+        wire_us; /* in the hub before writing; of that, waiting for a connection; on the wire and in the broker */
 };
 
 /** One message on its way; embedded in the caller's record. Zero it once, then fill it for each send. */
@@ -62,14 +63,14 @@ struct send_request {
     bool parked;                   /* private: waits for a route */
     struct producer *producer;
     struct topic_entry *topic;
-    const char *properties;        /* name\1value\2..., in the client's memory: copied once, the copy is checked */
-    const void *body;              /* in the client's memory: copied once */
+    const char *properties; /* name\1value\2..., in the client's memory: copied once, the copy is checked */
+    const void *body;       /* in the client's memory: copied once */
     uint32_t properties_len, body_len;
     int32_t msg_flag, sys_flag;
-    int32_t queue_id;              /* -1: round robin over the topic's queues */
-    uint8_t mode;                  /* enum send_mode */
-    bool tainted;                  /* an earlier hub may have written it */
-    uint16_t attempts;             /* private */
+    int32_t queue_id;               /* -1: round robin over the topic's queues */
+    uint8_t mode;                   /* enum send_mode */
+    bool tainted;                   /* an earlier hub may have written it */
+    uint16_t attempts;              /* private */
     uint64_t deadline_ns, taken_ns; /* monotonic, absolute */
     void (*complete)(struct send_request *request, const struct send_outcome *outcome);
 };
@@ -78,8 +79,7 @@ struct send_request {
  * Joins or registers a producer group (name wrapped with its namespace, validated by the caller or refused here). A new group is
  * announced at once to every connected broker. 0 | -EINVAL name | -EPERM it belongs to another uid | -EDQUOT table full | -ENOMEM.
  */
-int producer_acquire(struct mq_client_instance *instance, struct span group, uid_t uid, struct producer **out,
-                     const char **reason);
+int producer_acquire(struct mq_client_instance *instance, struct span group, uid_t uid, struct producer **out, const char **reason);
 /** Leaves it, once all of the caller's requests have completed. The last one starts the linger; with @p final (or linger off) it is unregistered at once. */
 void producer_release(struct producer *producer, bool final);
 

@@ -8,14 +8,13 @@
 #include "shm/message/properties.h"
 #include "shm/message/validators.h"
 
-#define FIXED_HEADER_BYTES 21u     /* code 2, language 1, version 2, opaque 4, flag 4, remark length 4, ext length 4 */
-#define FIELD_BYTES 7u             /* key length 2, key 1, value length 4 */
+#define FIXED_HEADER_BYTES 21u /* code 2, language 1, version 2, opaque 4, flag 4, remark length 4, ext length 4 */
+#define FIELD_BYTES 7u         /* key length 2, key 1, value length 4 */
 #define NUMBER_MAX 20u
 
 /* j = 0, k = false, m = false: a send that is neither a retry of a consumer nor a batch. */
-static const uint8_t last_fields[] = {0, 1, 'j', 0, 0, 0, 1, '0',
-                                      0, 1, 'k', 0, 0, 0, 5, 'f', 'a', 'l', 's', 'e',
-                                      0, 1, 'm', 0, 0, 0, 5, 'f', 'a', 'l', 's', 'e'};
+static const uint8_t last_fields[] = {0,   1,   'j', 0,   0, 0, 1,   '0', 0, 1, 'k', 0,   0,   0,   5,   'f',
+                                      'a', 'l', 's', 'e', 0, 1, 'm', 0,   0, 0, 5,   'f', 'a', 'l', 's', 'e'};
 
 static const struct remoting_client_settings *settings_of(const struct send_request *request)
 {
@@ -98,8 +97,8 @@ static uint8_t *put_born_timestamp(uint8_t *at, int64_t born_timestamp_ms)
     return put_bytes(at, kept.field, kept.len);
 }
 
-static int encode_binary(const struct send_request *request, int32_t opaque, int32_t queue_id, int64_t born_timestamp_ms,
-                         uint8_t *frame, size_t *frame_len)
+static int encode_binary(const struct send_request *request, int32_t opaque, int32_t queue_id, int64_t born_timestamp_ms, uint8_t *frame,
+                         size_t *frame_len)
 {
     uint8_t *header = frame + REMOTING_PREFIX_BYTES, *ext = header + FIXED_HEADER_BYTES, *at = ext;
     at = put_bytes(at, request->producer->header, request->producer->header_len);

@@ -27,10 +27,10 @@
 #define READ_BUFFER_MAX_BYTES ((size_t)256 << 10) /* larger only for one larger frame */
 #define READ_BUDGET_BYTES ((size_t)512 << 10)     /* per round; the rest comes in the next */
 #define FLUSH_EARLY_BYTES ((size_t)64 << 10)
-#define IDLE_BUFFER_NS NS_PER_S                   /* a buffer that lies empty for so long is given back */
+#define IDLE_BUFFER_NS NS_PER_S /* a buffer that lies empty for so long is given back */
 #define BACKOFF_FIRST_MS 100u
 #define BACKOFF_MAX_MS 1000u
-#define BACKOFF_MAX_UNWANTED_MS 10000u            /* while nobody waits for the connection */
+#define BACKOFF_MAX_UNWANTED_MS 10000u /* while nobody waits for the connection */
 
 const char *channel_state_name(enum channel_state state)
 {
@@ -180,7 +180,7 @@ void channel_commit_future(struct channel *ch, struct response_future *future, s
 
 static void shift_back(struct list_link *list, uint64_t behind, uint64_t len)
 {
-    LIST_FOR_EACH_SAFE(it, next, list) {
+    LIST_FOR_EACH_SAFE (it, next, list) {
         struct response_future *f = LIST_ENTRY(it, struct response_future, link);
         if (f->stream_start > behind) {
             f->stream_start -= len;
@@ -295,7 +295,7 @@ static void move_all(struct list_link *from, struct list_link *to)
 static void requeue_unwritten(struct channel *ch, struct list_link *list)
 {
     struct list_link *at = ch->waiting.next;
-    LIST_FOR_EACH_SAFE(it, next, list) {
+    LIST_FOR_EACH_SAFE (it, next, list) {
         struct response_future *f = LIST_ENTRY(it, struct response_future, link);
         if (f->bound || f->stream_start < ch->stream_sent)
             continue;
@@ -313,7 +313,7 @@ static void requeue_unwritten(struct channel *ch, struct list_link *list)
 /* Takes the waiting futures off the channel, for the caller to end. */
 static void take_waiting(struct channel *ch, struct list_link *to)
 {
-    LIST_FOR_EACH_SAFE(it, next, &ch->waiting)
+    LIST_FOR_EACH_SAFE (it, next, &ch->waiting)
         LIST_ENTRY(it, struct response_future, link)->state = FUTURE_PARKED;
     move_all(&ch->waiting, to);
     ch->waiting_count = 0;
@@ -327,7 +327,7 @@ static void finish_all(struct channel *ch, struct list_link *list, enum future_e
 
 static void take_bound(struct channel *ch, struct list_link *to)
 {
-    LIST_FOR_EACH_SAFE(it, next, &ch->waiting) {
+    LIST_FOR_EACH_SAFE (it, next, &ch->waiting) {
         struct response_future *f = LIST_ENTRY(it, struct response_future, link);
         if (!f->bound)
             continue;
@@ -496,6 +496,7 @@ static void on_readable(struct channel *ch)
         ch->counters.reads++;
         ch->counters.bytes_in += (uint64_t)n;
         ch->last_read_ns = event_loop_now_ns(ch->client->loop);
+        ch->unanswered = 0;
         b->tail += (size_t)n;
         if (!parse_frames(ch))
             return;
@@ -542,11 +543,12 @@ static void connected(struct channel *ch)
     struct sockaddr_storage local;
     socklen_t len = sizeof(local);
     if (getsockname(ch->fd, (struct sockaddr *)&local, &len) == 0)
-        ch->local_port = ntohs(local.ss_family == AF_INET6 ? ((struct sockaddr_in6 *)&local)->sin6_port
-                                                           : ((struct sockaddr_in *)&local)->sin_port);
+        ch->local_port =
+            ntohs(local.ss_family == AF_INET6 ? ((struct sockaddr_in6 *)&local)->sin6_port : ((struct sockaddr_in *)&local)->sin_port);
     uint64_t now = event_loop_now_ns(ch->client->loop);
     ch->stream_queued = ch->stream_sent = 0;
     ch->backoff_ms = 0;
+    ch->unanswered = 0;
     ch->connected_ns = ch->last_read_ns = ch->last_write_ns = now;
     ch->counters.connects++;
     set_state(ch, CHANNEL_CONNECTED);

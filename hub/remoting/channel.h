@@ -18,68 +18,69 @@
 #include "hub/loop/event_loop.h"
 #include "shm/base/list.h"
 
-#define CHANNEL_ADDRESS_MAX 271    /* 253 for the host, brackets, colon and port */
+#define CHANNEL_ADDRESS_MAX 271 /* 253 for the host, brackets, colon and port */
 
 struct remoting_client;
 struct resolved;
 struct response_future;
 
 enum channel_state {
-    CHANNEL_IDLE,                  /* no connection wanted */
-    CHANNEL_RESOLVING,             /* the helper thread looks the name up */
+    CHANNEL_IDLE,      /* no connection wanted */
+    CHANNEL_RESOLVING, /* the helper thread looks the name up */
     CHANNEL_CONNECTING,
     CHANNEL_CONNECTED,
-    CHANNEL_BACKOFF,               /* waits before the next attempt */
-    CHANNEL_CLOSED,                /* about to be freed */
+    CHANNEL_BACKOFF, /* waits before the next attempt */
+    CHANNEL_CLOSED,  /* about to be freed */
 };
 
 struct channel_buffer {
     uint8_t *data;
-    size_t cap, head, tail;        /* bytes head .. tail are in use */
+    size_t cap, head, tail; /* bytes head .. tail are in use */
 };
 
 struct channel_counters {
-    uint64_t connects;             /* connections established */
+    uint64_t connects; /* connections established */
     uint64_t connect_failures, connections_lost;
     uint64_t bytes_in, bytes_out, frames_in, frames_out;
     uint64_t reads, writes, writes_blocked, held_back;
-    uint64_t unknown_replies;      /* nobody waited: late, duplicate or wrong */
+    uint64_t unknown_replies; /* nobody waited: late, duplicate or wrong */
     uint64_t requests_in;
 };
 
 struct channel {
-    struct list_link link;         /* in remoting_client.channels */
-    struct list_link dirty_link;   /* in remoting_client.dirty while output awaits this round's write */
+    struct list_link link;       /* in remoting_client.channels */
+    struct list_link dirty_link; /* in remoting_client.dirty while output awaits this round's write */
     struct remoting_client *client;
     char address[CHANNEL_ADDRESS_MAX + 1];
-    uint32_t id;                   /* never reused within a client */
+    uint32_t id; /* never reused within a client */
     enum channel_state state;
     int fd;
-    uint16_t local_port;           /* of the present connection, 0 without one */
-    bool keep_connected;           /* reconnect even when nobody waits (brokers that know our groups) */
-    bool resolving;                /* the resolver still holds a ticket for us */
-    bool parsing;                  /* frames of the input buffer are in use */
-    bool write_blocked;            /* the kernel's buffer is full: waiting for writability */
-    struct resolved *targets;      /* where the name leads, while an attempt is on its way */
+    uint16_t local_port;      /* of the present connection, 0 without one */
+    bool keep_connected;      /* reconnect even when nobody waits (brokers that know our groups) */
+    bool resolving;           /* the resolver still holds a ticket for us */
+    bool parsing;             /* frames of the input buffer are in use */
+    bool write_blocked;       /* the kernel's buffer is full: waiting for writability */
+    struct resolved *targets; /* where the name leads, while an attempt is on its way */
     unsigned next_target;
     struct loop_io io;
-    struct loop_timer timer;       /* connect time limit, then back-off */
+    struct loop_timer timer; /* connect time limit, then back-off */
     struct channel_buffer in, out;
-    uint64_t stream_queued;        /* bytes of this connection put into the output buffer */
-    uint64_t stream_sent;          /* of these, handed to the kernel */
-    struct list_link waiting;      /* futures not yet encoded, oldest first */
-    struct list_link pending;      /* futures encoded, in stream order */
-    struct list_link oneways;      /* the same for those that get no reply */
+    uint64_t stream_queued;   /* bytes of this connection put into the output buffer */
+    uint64_t stream_sent;     /* of these, handed to the kernel */
+    struct list_link waiting; /* futures not yet encoded, oldest first */
+    struct list_link pending; /* futures encoded, in stream order */
+    struct list_link oneways; /* the same for those that get no reply */
     uint32_t waiting_count, pending_count;
-    int send_error;                /* errno of a failed write or dial, dealt with by the flush or the timer; 0: none */
+    uint32_t unanswered; /* requests that expired since the last byte came in */
+    int send_error;      /* errno of a failed write or dial, dealt with by the flush or the timer; 0: none */
     uint32_t backoff_ms;
     uint64_t state_since_ns;
-    uint64_t connected_ns;         /* start of the present connection */
+    uint64_t connected_ns; /* start of the present connection */
     uint64_t last_read_ns, last_write_ns;
-    int64_t last_error_ms;         /* wall clock of last_error, 0: none */
+    int64_t last_error_ms; /* wall clock of last_error, 0: none */
     char last_error[160];
     struct channel_counters counters;
-    void *session;                 /* the registration kept by the instance on this connection */
+    void *session; /* the registration kept by the instance on this connection */
 };
 
 const char *channel_state_name(enum channel_state state);

@@ -15,13 +15,18 @@
 #include "shm/base/clock.h"
 
 #define INVOKE_EXT_MAX 4
+#define SUSPECT_AFTER 3u /* requests without an answer in a row */
 
 static void expire(void *ctx, struct deadline *deadline)
 {
     struct response_future *future = LIST_ENTRY(deadline, struct response_future, deadline);
     struct remoting_client *client = ctx;
+    struct channel *pending_on = future->state == FUTURE_PENDING ? future->channel : NULL;
     client->responses.counters.expired++;
     remoting_client_finish(client, future, FUTURE_EXPIRED, -ETIMEDOUT);
+    /* A dropped channel lives until the end of the round, so it can still be looked at. */
+    if (pending_on && pending_on->state == CHANNEL_CONNECTED && ++pending_on->unanswered == SUSPECT_AFTER && client->ops.suspect)
+        client->ops.suspect(client->ops.ctx, pending_on);
 }
 
 int remoting_client_init(struct remoting_client *client, struct event_loop *loop, struct resolver *resolver,
@@ -50,7 +55,7 @@ void remoting_client_close_all(struct remoting_client *client)
 {
     if (!client->loop)
         return;
-    LIST_FOR_EACH_SAFE(it, next, &client->channels)
+    LIST_FOR_EACH_SAFE (it, next, &client->channels)
         channel_close(LIST_ENTRY(it, struct channel, link));
 }
 
@@ -68,7 +73,7 @@ void remoting_client_deinit(struct remoting_client *client)
 
 int remoting_client_channel(struct remoting_client *client, const char *address, struct channel **out)
 {
-    LIST_FOR_EACH_SAFE(it, next, &client->channels) {
+    LIST_FOR_EACH_SAFE (it, next, &client->channels) {
         struct channel *ch = LIST_ENTRY(it, struct channel, link);
         if (strcmp(ch->address, address) == 0) {
             *out = ch;
@@ -115,8 +120,7 @@ static void end_future(struct response_future *future, const struct future_resul
     future->ops->done(future, result);
 }
 
-void remoting_client_submit(struct remoting_client *client, struct channel *channel, struct response_future *future,
-                            uint64_t deadline_ns)
+void remoting_client_submit(struct remoting_client *client, struct channel *channel, struct response_future *future, uint64_t deadline_ns)
 {
     future->channel = channel;
     if (channel->state == CHANNEL_CLOSED) {
@@ -139,8 +143,7 @@ void remoting_client_submit(struct remoting_client *client, struct channel *chan
     channel_want(channel);
 }
 
-void remoting_client_park(struct remoting_client *client, struct response_future *future, struct list_link *list,
-                          uint64_t deadline_ns)
+void remoting_client_park(struct remoting_client *client, struct response_future *future, struct list_link *list, uint64_t deadline_ns)
 {
     future->state = FUTURE_PARKED;
     list_append(list, &future->link);
@@ -197,8 +200,7 @@ int remoting_client_on_frame(struct remoting_client *client, struct channel *cha
         return 0;
     }
     channel->pending_count--;
-    struct future_result result = {
-        .end = FUTURE_REPLIED, .maybe_written = true, .frame = frame, .frame_len = len, .response = &response};
+    struct future_result result = {.end = FUTURE_REPLIED, .maybe_written = true, .frame = frame, .frame_len = len, .response = &response};
     end_future(future, &result);
     return 0;
 }
@@ -228,8 +230,7 @@ static int invocation_write(struct response_future *future, struct channel *chan
         return -EAGAIN;
     struct remoting_encoder e;
     size_t frame_len;
-    remoting_encode_begin(&e, at, call->frame_bound, s->serialize_type, future->code, LANGUAGE_CPP, s->version,
-                          future->opaque, 0);
+    remoting_encode_begin(&e, at, call->frame_bound, s->serialize_type, future->code, LANGUAGE_CPP, s->version, future->opaque, 0);
     for (unsigned i = 0; i < call->ext_count; i++)
         remoting_encode_ext(&e, call->ext[i].key.data, call->ext[i].value);
     void *body = remoting_encode_body(&e, call->body.len, &frame_len);
@@ -299,8 +300,8 @@ static char *keep(struct span *span, char *at)
     return at + span->len + 1;
 }
 
-int remoting_client_invoke(struct remoting_client *client, struct channel *channel, const struct invoke_request *request,
-                           invoke_fn fn, void *ctx)
+int remoting_client_invoke(struct remoting_client *client, struct channel *channel, const struct invoke_request *request, invoke_fn fn,
+                           void *ctx)
 {
     size_t text = 0;
     if (request->ext_count > INVOKE_EXT_MAX)
@@ -335,8 +336,8 @@ int remoting_client_invoke(struct remoting_client *client, struct channel *chann
     return 0;
 }
 
-void remoting_client_reply(struct channel *channel, const struct remoting_command *request, int32_t code,
-                           struct span remark, struct span body)
+void remoting_client_reply(struct channel *channel, const struct remoting_command *request, int32_t code, struct span remark,
+                           struct span body)
 {
     if (request->flag & REMOTING_FLAG_ONEWAY)
         return;
@@ -345,8 +346,8 @@ void remoting_client_reply(struct channel *channel, const struct remoting_comman
     if (!at)
         return;
     struct remoting_encoder e;
-    remoting_encode_begin(&e, at, bound, request->serialize_type, code, LANGUAGE_CPP, channel->client->settings.version,
-                          request->opaque, REMOTING_FLAG_RESPONSE);
+    remoting_encode_begin(&e, at, bound, request->serialize_type, code, LANGUAGE_CPP, channel->client->settings.version, request->opaque,
+                          REMOTING_FLAG_RESPONSE);
     remoting_encode_remark(&e, remark);
     void *to = remoting_encode_body(&e, body.len, &frame_len);
     if (!to)
@@ -382,7 +383,7 @@ unsigned remoting_client_scan(struct remoting_client *client)
 {
     uint64_t now = event_loop_now_ns(client->loop);
     unsigned found = response_table_scan(&client->responses, now, found_overdue, client);
-    LIST_FOR_EACH_SAFE(it, next, &client->channels) {
+    LIST_FOR_EACH_SAFE (it, next, &client->channels) {
         struct channel *ch = LIST_ENTRY(it, struct channel, link);
         channel_trim(ch);
         if (is_idle(client, ch, now))

@@ -17,14 +17,14 @@
 
 struct resolver;
 
-#define CHANNELS_MAX 512u          /* per client */
+#define CHANNELS_MAX 512u /* per client */
 
 struct remoting_client_settings {
     uint32_t connect_timeout_ms;
-    uint32_t max_idle_ms;          /* no read and no write for so long closes a channel; 0: never */
+    uint32_t max_idle_ms; /* no read and no write for so long closes a channel; 0: never */
     uint32_t socket_snd_buf_bytes, socket_rcv_buf_bytes;
-    uint32_t high_water_bytes;     /* output buffered per channel before senders are held back */
-    uint32_t low_water_bytes;      /* they go on below it */
+    uint32_t high_water_bytes; /* output buffered per channel before senders are held back */
+    uint32_t low_water_bytes;  /* they go on below it */
     uint32_t max_pending;
     uint32_t max_response_bytes;
     enum serialize_type serialize_type;
@@ -36,9 +36,11 @@ struct remoting_client_ops {
     void (*connected)(void *ctx, struct channel *channel);
     /** It ended; its futures have been failed already. */
     void (*lost)(void *ctx, struct channel *channel);
+    /** Several requests in a row expired and nothing came in meanwhile: is anybody there? */
+    void (*suspect)(void *ctx, struct channel *channel);
     /** A request from the peer. The command and its spans are valid during the call. */
     void (*request)(void *ctx, struct channel *channel, const struct remoting_command *command);
-    void (*changed)(void *ctx);    /* some channel's state changed */
+    void (*changed)(void *ctx); /* some channel's state changed */
     void *ctx;
 };
 
@@ -49,12 +51,12 @@ struct remoting_client {
     struct remoting_client_ops ops;
     struct response_table responses;
     struct deadline_wheel deadlines;
-    struct list_link channels;     /* struct channel, by link; oldest first */
-    struct list_link dirty;        /* channels to be written at the end of this round */
-    struct list_link closed;       /* dropped channels, freed at the end of this round */
+    struct list_link channels; /* struct channel, by link; oldest first */
+    struct list_link dirty;    /* channels to be written at the end of this round */
+    struct list_link closed;   /* dropped channels, freed at the end of this round */
     unsigned channel_count;
     uint32_t next_channel_id;
-    uint64_t jitter;               /* state of the generator for back-offs */
+    uint64_t jitter; /* state of the generator for back-offs */
     char scratch[REMOTING_SCRATCH_BYTES];
 };
 
@@ -74,11 +76,9 @@ void remoting_client_drop(struct remoting_client *client, struct channel *channe
  * Hands a future (ops, begin_ns set) to a channel: encodes it now if the channel can take it, else lets it wait there. Its
  * deadline must be armed already, or is armed here from @p deadline_ns. May end it before returning.
  */
-void remoting_client_submit(struct remoting_client *client, struct channel *channel, struct response_future *future,
-                            uint64_t deadline_ns);
+void remoting_client_submit(struct remoting_client *client, struct channel *channel, struct response_future *future, uint64_t deadline_ns);
 /** Arms the deadline of a future that waits for something else than a channel. */
-void remoting_client_park(struct remoting_client *client, struct response_future *future, struct list_link *list,
-                          uint64_t deadline_ns);
+void remoting_client_park(struct remoting_client *client, struct response_future *future, struct list_link *list, uint64_t deadline_ns);
 /** Takes a parked future back: it is in nobody's hands then. */
 void remoting_client_unpark(struct response_future *future);
 /** Ends a future in whatever state: takes it out of everything (unwritten frames too) and calls done(). */
@@ -106,13 +106,13 @@ struct invoke_request {
     const struct ext_field *ext;
     struct span body;
     uint32_t timeout_ms;
-    bool bound;                    /* about this one connection: never carried over to the next */
+    bool bound; /* about this one connection: never carried over to the next */
 };
-int remoting_client_invoke(struct remoting_client *client, struct channel *channel, const struct invoke_request *request,
-                           invoke_fn fn, void *ctx);
+int remoting_client_invoke(struct remoting_client *client, struct channel *channel, const struct invoke_request *request, invoke_fn fn,
+                           void *ctx);
 /** Answers a request of the peer; nothing is sent for oneway requests or when the output is full. */
-void remoting_client_reply(struct channel *channel, const struct remoting_command *request, int32_t code,
-                           struct span remark, struct span body);
+void remoting_client_reply(struct channel *channel, const struct remoting_command *request, int32_t code, struct span remark,
+                           struct span body);
 
 /** A whole frame from a channel: reply or request. 0 | -EPROTO: close the connection. For channel.c. */
 int remoting_client_on_frame(struct remoting_client *client, struct channel *channel, const void *frame, size_t len);

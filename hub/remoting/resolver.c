@@ -197,7 +197,7 @@ int resolver_new(struct resolver **out, struct event_loop *loop)
 
 static void free_tickets(struct list_link *list)
 {
-    LIST_FOR_EACH_SAFE(it, next, list)
+    LIST_FOR_EACH_SAFE (it, next, list)
         free(LIST_ENTRY(it, struct ticket, link));
 }
 
@@ -257,7 +257,7 @@ int resolver_resolve(struct resolver *r, const char *address, resolver_fn fn, vo
 
 static void cancel_in(struct list_link *list, const void *ctx)
 {
-    LIST_FOR_EACH_SAFE(it, next, list) {
+    LIST_FOR_EACH_SAFE (it, next, list) {
         struct ticket *t = LIST_ENTRY(it, struct ticket, link);
         t->cancelled |= t->ctx == ctx;
     }

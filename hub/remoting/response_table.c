@@ -95,8 +95,8 @@ struct response_future *response_table_take(struct response_table *table, int32_
     return future;
 }
 
-unsigned response_table_scan(struct response_table *table, uint64_t now_ns,
-                             void (*found)(void *ctx, struct response_future *future), void *ctx)
+unsigned response_table_scan(struct response_table *table, uint64_t now_ns, void (*found)(void *ctx, struct response_future *future),
+                             void *ctx)
 {
     unsigned overdue = 0;
     table->counters.scans++;

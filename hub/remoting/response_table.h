@@ -27,28 +27,28 @@ struct response_future;
 #define RESPONSE_SCAN_GRACE_MS 1000u
 
 enum future_state {
-    FUTURE_FREE,                   /* in nobody's hands (a zeroed future) */
-    FUTURE_PARKED,                 /* deadline armed; the owner keeps it (waits for a route) */
-    FUTURE_WAITING,                /* on a channel, not encoded */
-    FUTURE_PENDING,                /* encoded, reply awaited */
-    FUTURE_ONEWAY,                 /* encoded, no reply awaited */
+    FUTURE_FREE,    /* in nobody's hands (a zeroed future) */
+    FUTURE_PARKED,  /* deadline armed; the owner keeps it (waits for a route) */
+    FUTURE_WAITING, /* on a channel, not encoded */
+    FUTURE_PENDING, /* encoded, reply awaited */
+    FUTURE_ONEWAY,  /* encoded, no reply awaited */
 };
 
 /** Why a future ended. */
 enum future_end {
     FUTURE_REPLIED,
-    FUTURE_WRITTEN,                /* oneway: every byte was handed to the kernel */
-    FUTURE_EXPIRED,                /* the deadline passed */
-    FUTURE_CONNECT_FAILED,         /* the connection attempt it waited for failed */
-    FUTURE_CHANNEL_LOST,           /* the connection it was written to ended */
-    FUTURE_CANCELLED,              /* the owner or the end of the hub */
+    FUTURE_WRITTEN,        /* oneway: every byte was handed to the kernel */
+    FUTURE_EXPIRED,        /* the deadline passed */
+    FUTURE_CONNECT_FAILED, /* the connection attempt it waited for failed */
+    FUTURE_CHANNEL_LOST,   /* the connection it was written to ended */
+    FUTURE_CANCELLED,      /* the owner or the end of the hub */
 };
 
 struct future_result {
     enum future_end end;
-    bool maybe_written;            /* a byte of it may have reached a socket */
-    int error;                     /* -errno behind CONNECT_FAILED and CHANNEL_LOST */
-    const void *frame;             /* REPLIED: the whole reply frame, valid during the call */
+    bool maybe_written; /* a byte of it may have reached a socket */
+    int error;          /* -errno behind CONNECT_FAILED and CHANNEL_LOST */
+    const void *frame;  /* REPLIED: the whole reply frame, valid during the call */
     size_t frame_len;
     const struct send_response *response; /* REPLIED: code, remark and the send reply's fields */
 };
@@ -65,30 +65,30 @@ struct future_ops {
 };
 
 struct response_future {
-    struct list_link link;         /* in the channel's waiting, pending or oneways, or the owner's list while parked */
+    struct list_link link; /* in the channel's waiting, pending or oneways, or the owner's list while parked */
     struct deadline deadline;
     const struct future_ops *ops;
     struct channel *channel;
     uint64_t stream_start, stream_end; /* position of its frame in the channel's stream */
-    uint64_t begin_ns;             /* taken into the hub's hands */
-    uint64_t written_ns;           /* encoded */
+    uint64_t begin_ns;                 /* taken into the hub's hands */
+    uint64_t written_ns;               /* encoded */
     int32_t opaque;
-    int32_t code;                  /* request code */
-    uint8_t state;                 /* enum future_state */
-    bool bound;                    /* means this one connection: ends with it even if no byte was written */
+    int32_t code;  /* request code */
+    uint8_t state; /* enum future_state */
+    bool bound;    /* means this one connection: ends with it even if no byte was written */
 };
 
 struct response_table_counters {
     uint64_t added, replied, expired, lost;
-    uint64_t late_or_unknown;      /* replies nobody waited for */
-    uint64_t wrong_channel;        /* reply on another connection than its request's */
-    uint64_t scans, scan_found;    /* the backstop: runs, and futures the wheel had missed */
+    uint64_t late_or_unknown;   /* replies nobody waited for */
+    uint64_t wrong_channel;     /* reply on another connection than its request's */
+    uint64_t scans, scan_found; /* the backstop: runs, and futures the wheel had missed */
     uint64_t refused_full;
 };
 
 struct response_table {
     struct response_future **slots;
-    uint32_t slot_count;           /* power of two */
+    uint32_t slot_count; /* power of two */
     uint32_t count, max;
     uint32_t next_opaque;
     struct response_table_counters counters;
@@ -107,8 +107,8 @@ struct response_future *response_table_take(struct response_table *table, int32_
 void response_table_remove(struct response_table *table, struct response_future *future);
 
 /** The backstop: calls @p found for each future more than the grace past its deadline. Returns how many. */
-unsigned response_table_scan(struct response_table *table, uint64_t now_ns,
-                             void (*found)(void *ctx, struct response_future *future), void *ctx);
+unsigned response_table_scan(struct response_table *table, uint64_t now_ns, void (*found)(void *ctx, struct response_future *future),
+                             void *ctx);
 
 /** Plain iteration over pending futures: start with *cursor = 0; NULL at the end. */
 const struct response_future *response_table_next(const struct response_table *table, uint32_t *cursor);

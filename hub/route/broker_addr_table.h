@@ -13,9 +13,9 @@
 
 struct broker_data;
 
-#define BROKERS_MAX 256u           /* per instance */
+#define BROKERS_MAX 256u /* per instance */
 #define BROKER_NAME_MAX 127
-#define BROKER_ADDRS_MAX 16u       /* a master and its slaves */
+#define BROKER_ADDRS_MAX 16u /* a master and its slaves */
 
 struct broker_address {
     int64_t broker_id;
@@ -24,22 +24,22 @@ struct broker_address {
 
 /** Heartbeats to this broker's master. */
 struct heartbeat_record {
-    int64_t last_ok_ms, last_sent_ms;   /* wall clock; 0: never */
+    int64_t last_ok_ms, last_sent_ms; /* wall clock; 0: never */
     uint32_t last_rt_us;
     uint32_t ok, failed;
-    uint32_t last_20;              /* bit 0 is the latest; 1 = answered */
+    uint32_t last_20; /* bit 0 is the latest; 1 = answered */
     uint32_t last_20_count;
-    int32_t broker_version;        /* from the reply's header */
+    int32_t broker_version; /* from the reply's header */
     char last_error[128];
 };
 
 struct broker {
     char name[BROKER_NAME_MAX + 1];
     char cluster[BROKER_NAME_MAX + 1];
-    uint16_t index;                /* position in the table; stable */
-    uint16_t addr_count;           /* 0: offline, known from an earlier route only */
+    uint16_t index;      /* position in the table; stable */
+    uint16_t addr_count; /* 0: offline, known from an earlier route only */
     struct broker_address addrs[BROKER_ADDRS_MAX];
-    struct channel *master;        /* channel to id 0, or NULL when the broker has no master */
+    struct channel *master; /* channel to id 0, or NULL when the broker has no master */
     struct heartbeat_record heartbeat;
     uint64_t sends, stored, not_stored, unknown;
 };

@@ -162,6 +162,9 @@ static void on_result(void *ctx, struct channel *channel, const struct invoke_re
     if (ns->chosen >= 0 && strcmp(ns->addresses[ns->chosen], channel->address) == 0)
         ns->chosen = -1;
     LOG_WARN(channel->address, "nameserver call failed (%s)", result->reason);
+    /* As in 4.9.3, a call without an answer closes its connection: the next one must not run into the same silence. */
+    if (result->error == -ETIMEDOUT && result->maybe_written)
+        channel_fail(channel, ETIMEDOUT, "calls unanswered");
     if (lookup->tries_left > 0 && try_next(lookup) == 0) {
         ns->failovers++;
         return;
@@ -184,8 +187,8 @@ static int try_next(struct lookup *lookup)
     return r;
 }
 
-int name_server_invoke(struct name_server *ns, int32_t code, const struct ext_field *ext, unsigned ext_count,
-                       uint32_t timeout_ms, invoke_fn fn, void *ctx)
+int name_server_invoke(struct name_server *ns, int32_t code, const struct ext_field *ext, unsigned ext_count, uint32_t timeout_ms,
+                       invoke_fn fn, void *ctx)
 {
     if (ext_count > LOOKUP_EXT_MAX)
         return -EMSGSIZE;

@@ -31,8 +31,7 @@ static bool add_queues(struct topic_publish_info *info, struct broker *broker, u
 }
 
 /* Writable, and its broker has a master in this very route. The route is sorted by broker name, and so is the result. */
-static bool add_from_queue_datas(struct topic_publish_info *info, const struct topic_route_data *route,
-                                 struct broker_addr_table *brokers)
+static bool add_from_queue_datas(struct topic_publish_info *info, const struct topic_route_data *route, struct broker_addr_table *brokers)
 {
     for (unsigned i = 0; i < route->queue_data_count; i++) {
         const struct queue_data *qd = &route->queue_datas[i];
@@ -66,13 +65,11 @@ static bool add_from_order_conf(struct topic_publish_info *info, struct span con
     return true;
 }
 
-int topic_publish_info_build(struct topic_publish_info *info, const struct topic_route_data *route,
-                             struct broker_addr_table *brokers)
+int topic_publish_info_build(struct topic_publish_info *info, const struct topic_route_data *route, struct broker_addr_table *brokers)
 {
     struct topic_publish_info fresh = {0};
     bool ordered = route->order_topic_conf.len > 0;
-    bool ok = ordered ? add_from_order_conf(&fresh, route->order_topic_conf, brokers)
-                      : add_from_queue_datas(&fresh, route, brokers);
+    bool ok = ordered ? add_from_order_conf(&fresh, route->order_topic_conf, brokers) : add_from_queue_datas(&fresh, route, brokers);
     if (!ok) {
         topic_publish_info_deinit(&fresh);
         return -ENOMEM;

@@ -21,7 +21,7 @@ struct message_queue {
 };
 
 struct topic_publish_info {
-    struct message_queue *queues;  /* sorted by broker name, then queue id (or as orderTopicConf says) */
+    struct message_queue *queues; /* sorted by broker name, then queue id (or as orderTopicConf says) */
     uint32_t count;
     uint32_t counter;
     bool order_topic;
@@ -30,8 +30,7 @@ struct topic_publish_info {
 void topic_publish_info_deinit(struct topic_publish_info *info);
 
 /** Builds the list from a route. 0 (maybe with no queue: nothing is writable) | -ENOMEM; *info is replaced on success only. */
-int topic_publish_info_build(struct topic_publish_info *info, const struct topic_route_data *route,
-                             struct broker_addr_table *brokers);
+int topic_publish_info_build(struct topic_publish_info *info, const struct topic_route_data *route, struct broker_addr_table *brokers);
 
 /** The next queue, or NULL when there is none. */
 static inline const struct message_queue *topic_publish_info_select(struct topic_publish_info *info)

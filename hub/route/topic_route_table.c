@@ -164,8 +164,10 @@ static int take_answer(struct topic_entry *entry, const struct invoke_result *re
         return r;
     entry->route_ns = event_loop_now_ns(t->loop);
     entry->route_ms = event_loop_now_ms(t->loop);
-    if (source == ROUTE_NAMESRV)
+    if (source == ROUTE_NAMESRV) {
+        entry->last_error[0] = '\0';
         save_route(entry, &reply, r > 0 || from_store);
+    }
     t->retry_backoff_ms = 0;
     return 0;
 }
@@ -201,7 +203,8 @@ static void try_store(struct topic_entry *entry)
         return;
     if (topic_route_data_decode(&route, body, len) == 0 && adopt_route(entry, route, ROUTE_STORE) >= 0) {
         entry->route_ms = saved_ms;
-        LOG_WARN(entry->name, "no nameserver answers; using the route kept since %lld ms", (long long)(event_loop_now_ms(t->loop) - saved_ms));
+        LOG_WARN(entry->name, "no nameserver answers; using the route kept since %lld ms",
+                 (long long)(event_loop_now_ms(t->loop) - saved_ms));
         resolve_waiting(entry, 0);
     }
     free(body);

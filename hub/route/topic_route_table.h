@@ -16,7 +16,7 @@
 #include "hub/route/topic_publish_info.h"
 #include "shm/base/bytes.h"
 
-#define TOPICS_MAX 5000u           /* per instance */
+#define TOPICS_MAX 5000u /* per instance */
 #define TOPIC_ENTRY_NAME_MAX 127
 #define TOPIC_HEADER_MAX (2u * (TOPIC_ENTRY_NAME_MAX + 7u) + 7u + 11u)
 #define TOPIC_POLL_CONCURRENCY 64u /* route requests in flight during a poll */
@@ -34,35 +34,35 @@ struct route_store {
 };
 
 enum route_source {
-    ROUTE_NONE,                    /* not known */
-    ROUTE_NAMESRV,                 /* the nameserver's answer for this topic */
-    ROUTE_DEFAULT_TOPIC,           /* made from that of the create-topic key: the topic does not exist yet */
-    ROUTE_STORE,                   /* kept from an earlier run; nameservers have not answered yet */
+    ROUTE_NONE,          /* not known */
+    ROUTE_NAMESRV,       /* the nameserver's answer for this topic */
+    ROUTE_DEFAULT_TOPIC, /* made from that of the create-topic key: the topic does not exist yet */
+    ROUTE_STORE,         /* kept from an earlier run; nameservers have not answered yet */
 };
 
 struct topic_entry {
     struct topic_route_table *table;
     struct topic_entry *hash_next;
-    struct list_link poll_link;    /* in the table's queue of the present poll */
+    struct list_link poll_link; /* in the table's queue of the present poll */
     char name[TOPIC_ENTRY_NAME_MAX + 1];
     uint8_t name_len;
     uint16_t header_len;
     uint8_t header[TOPIC_HEADER_MAX]; /* ext fields b, c and d of a send, ready in the binary encoding */
     uint32_t refs;
-    uint64_t last_used_ns;         /* of the last release or send */
+    uint64_t last_used_ns; /* of the last release or send */
     enum route_source source;
     struct topic_publish_info info;
     struct topic_route_data *route;
-    uint64_t route_ns;             /* monotonic time of the last good answer, 0: never in this run */
-    uint64_t changed_ns;           /* monotonic time of the last change, 0: no route yet in this run */
-    int64_t route_ms;              /* wall clock of that answer (of saving, for ROUTE_STORE) */
+    uint64_t route_ns;   /* monotonic time of the last good answer, 0: never in this run */
+    uint64_t changed_ns; /* monotonic time of the last change, 0: no route yet in this run */
+    int64_t route_ms;    /* wall clock of that answer (of saving, for ROUTE_STORE) */
     uint64_t saved_ns;
-    struct list_link waiting;      /* response_future, parked until there is a route */
+    struct list_link waiting; /* response_future, parked until there is a route */
     uint32_t waiting_count;
-    bool fetching;                 /* a request is on its way */
+    bool fetching; /* a request is on its way */
     bool store_tried;
     uint32_t fetches, fetch_failures, changes;
-    int32_t last_code;             /* of the last reply; 17: does not exist */
+    int32_t last_code; /* of the last reply; 17: does not exist */
     int64_t last_error_ms;
     char last_error[192];
     uint64_t sends;
@@ -80,13 +80,13 @@ struct topic_route_table {
     struct broker_addr_table *brokers;
     struct topic_route_table_ops ops;
     struct route_store store;
-    const char *cluster;           /* name under which routes are kept */
+    const char *cluster; /* name under which routes are kept */
     const char *create_topic_key;
     uint32_t default_topic_queue_nums, api_timeout_ms;
     uint64_t idle_expiry_ns;
     struct topic_entry **buckets;
-    uint32_t bucket_count;         /* power of two */
-    struct topic_entry **entries;  /* dense, for iteration */
+    uint32_t bucket_count;        /* power of two */
+    struct topic_entry **entries; /* dense, for iteration */
     uint32_t count;
     struct list_link poll_queue;
     uint32_t in_flight;            /* route requests on their way */

@@ -1,9 +1,9 @@
 #include "tests/unit/hub/net_fixture.h"
 
+#include <cmocka.h>
+#include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
-#include <setjmp.h>
-#include <cmocka.h>
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -132,7 +132,8 @@ void fake_server_reply(struct fake_conn *c, int32_t opaque, int32_t code, const 
     char buf[8192];
     size_t len;
     struct remoting_encoder e;
-    remoting_encode_begin(&e, buf, sizeof(buf), SERIALIZE_JSON, code, LANGUAGE_JAVA, PROTOCOL_VERSION_4_9_3, opaque, REMOTING_FLAG_RESPONSE);
+    remoting_encode_begin(&e, buf, sizeof(buf), SERIALIZE_JSON, code, LANGUAGE_JAVA, PROTOCOL_VERSION_4_9_3, opaque,
+                          REMOTING_FLAG_RESPONSE);
     if (remark)
         remoting_encode_remark(&e, span_of(remark));
     for (unsigned i = 0; i < ext_count; i++)
@@ -299,7 +300,8 @@ static int64_t fake_realtime(void *ctx)
     return ((struct net_fixture *)ctx)->wall_ms;
 }
 
-static int cluster_of(void *ctx, const char *name, const char **cluster_name, const char **namesrv_addr, const struct client_config **config)
+static int cluster_of(void *ctx, const char *name, const char **cluster_name, const char **namesrv_addr,
+                      const struct client_config **config)
 {
     struct net_fixture *fx = ctx;
     if (name && strcmp(name, "default") != 0)
@@ -320,8 +322,9 @@ void net_set_route(struct net_fixture *fx, unsigned brokers, unsigned queues)
     char qd[512] = "", bd[512] = "";
     for (unsigned i = 0; i < brokers; i++) {
         size_t a = strlen(qd), b = strlen(bd);
-        snprintf(qd + a, sizeof(qd) - a, "%s{\"brokerName\":\"broker-%c\",\"perm\":6,\"readQueueNums\":%u,\"topicSysFlag\":0,\"writeQueueNums\":%u}",
-                 i ? "," : "", (char)('a' + i), queues, queues);
+        snprintf(qd + a, sizeof(qd) - a,
+                 "%s{\"brokerName\":\"broker-%c\",\"perm\":6,\"readQueueNums\":%u,\"topicSysFlag\":0,\"writeQueueNums\":%u}", i ? "," : "",
+                 (char)('a' + i), queues, queues);
         snprintf(bd + b, sizeof(bd) - b, "%s{\"brokerAddrs\":{0:\"%s\"},\"brokerName\":\"broker-%c\",\"cluster\":\"C\"}", i ? "," : "",
                  fx->brokers[i]->address, (char)('a' + i));
     }
@@ -421,7 +424,8 @@ void net_send_init(struct net_send *send, struct net_fixture *fx, struct produce
     memset(send, 0, sizeof(*send));
     send->request = (struct send_request){.producer = producer,
                                           .topic = topic,
-                                          .properties = "UNIQ_KEY\1" "A\2WAIT\1true",
+                                          .properties = "UNIQ_KEY\1"
+                                                        "A\2WAIT\1true",
                                           .properties_len = 20,
                                           .body = "hello",
                                           .body_len = 5,

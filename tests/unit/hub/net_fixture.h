@@ -21,8 +21,8 @@
 struct fake_server;
 
 struct fake_conn {
-    int fd;                        /* -1: closed */
-    unsigned number;               /* 1, 2, ... in the order of accepting */
+    int fd;          /* -1: closed */
+    unsigned number; /* 1, 2, ... in the order of accepting */
     uint8_t *in;
     size_t in_len;
 };
@@ -30,9 +30,9 @@ struct fake_conn {
 /** One request that arrived. */
 struct fake_request {
     int32_t code, opaque, flag, queue_id;
-    unsigned conn;                 /* number of its connection */
+    unsigned conn; /* number of its connection */
     bool answered;
-    char text[FAKE_TEXT];          /* heartbeat: groups joined by ','; unregister: the group; route and send: the topic */
+    char text[FAKE_TEXT]; /* heartbeat: groups joined by ','; unregister: the group; route and send: the topic */
     char client_id[128];
     size_t body_len;
 };
@@ -44,15 +44,15 @@ struct fake_server {
     struct fake_conn conns[FAKE_CONNS];
     unsigned accepted;
     bool stop_reading;
-    bool mute;                     /* take requests, answer nothing */
-    int32_t mute_code;             /* the same for one code; 0: none */
+    bool mute;         /* take requests, answer nothing */
+    int32_t mute_code; /* the same for one code; 0: none */
     bool (*hook)(struct fake_server *server, struct fake_conn *conn, const struct remoting_command *command); /* true: handled */
     void *hook_ctx;
-    int32_t send_code;             /* reply code to sends */
-    int32_t route_code;            /* reply code to route requests; 0: as the topic table says */
-    char topics[16][128];          /* topics that exist, beside TBW102 */
+    int32_t send_code;    /* reply code to sends */
+    int32_t route_code;   /* reply code to route requests; 0: as the topic table says */
+    char topics[16][128]; /* topics that exist, beside TBW102 */
     unsigned topic_count;
-    const char *route_body;        /* what every existing topic's route is */
+    const char *route_body; /* what every existing topic's route is */
     struct fake_request log[FAKE_LOG];
     unsigned log_count;
     int64_t next_offset;

@@ -1,8 +1,8 @@
 /* Which configurations share an instance, and what it is called. */
+#include <cmocka.h>
+#include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
-#include <setjmp.h>
-#include <cmocka.h>
 
 #include <errno.h>
 #include <stdio.h>
@@ -187,9 +187,8 @@ static void an_address_is_always_found(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        T(equal_keys_share_an_instance), T(client_ids_follow_the_rules),    T(bad_keys_are_refused_by_name),
-        T(instances_are_bounded),        T(a_held_instance_stays),          T(the_start_order_fills_the_tables),
-        T(an_address_is_always_found),
+        T(equal_keys_share_an_instance), T(client_ids_follow_the_rules),      T(bad_keys_are_refused_by_name), T(instances_are_bounded),
+        T(a_held_instance_stays),        T(the_start_order_fills_the_tables), T(an_address_is_always_found),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -3,10 +3,10 @@
  * every 4.9.3 and 5.3.3 broker: a group that falls silent kills the connection
  * (17), and an UNREGISTER makes the broker forget the clientId (16).
  */
+#include <cmocka.h>
+#include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
-#include <setjmp.h>
-#include <cmocka.h>
 
 #include <errno.h>
 #include <stdio.h>
@@ -276,6 +276,26 @@ static void two_silent_heartbeats_end_a_connection(void **state)
     assert_true(fx.instance->brokers.brokers[0]->heartbeat.failed >= 2);
 }
 
+static void expired_sends_ask_for_a_heartbeat(void **state)
+{
+    (void)state;
+    struct producer *p = join("G");
+    struct topic_entry *topic = connect_broker();
+    struct net_send send[3];
+    net_advance(&fx, 1100);
+    unsigned before = fake_server_count(fx.brokers[0], REQUEST_HEART_BEAT);
+    fx.brokers[0]->mute = true;
+    for (unsigned i = 0; i < 3; i++) {
+        net_send_init(&send[i], &fx, p, topic);
+        producer_send(&send[i].request);
+    }
+    net_advance(&fx, 3050);
+    assert_int_equal(fake_server_count(fx.brokers[0], REQUEST_HEART_BEAT), before + 1);
+    assert_int_equal(fx.brokers[0]->accepted, 1);
+    net_advance(&fx, 8000); /* that one and the next stay unanswered as well */
+    assert_int_equal(fx.brokers[0]->accepted, 2);
+}
+
 static void a_refused_heartbeat_is_recorded_and_keeps_the_connection(void **state)
 {
     (void)state;
@@ -298,10 +318,11 @@ static void a_master_that_moves_is_left_politely(void **state)
     join("G");
     connect_broker();
     char moved[sizeof(fx.route_body)];
-    snprintf(moved, sizeof(moved),
-             "{\"brokerDatas\":[{\"brokerAddrs\":{0:\"%s\"},\"brokerName\":\"broker-a\",\"cluster\":\"C\"}],\"queueDatas\":[{\"brokerName\":"
-             "\"broker-a\",\"perm\":6,\"readQueueNums\":2,\"topicSysFlag\":0,\"writeQueueNums\":2}]}",
-             fx.brokers[1]->address);
+    snprintf(
+        moved, sizeof(moved),
+        "{\"brokerDatas\":[{\"brokerAddrs\":{0:\"%s\"},\"brokerName\":\"broker-a\",\"cluster\":\"C\"}],\"queueDatas\":[{\"brokerName\":"
+        "\"broker-a\",\"perm\":6,\"readQueueNums\":2,\"topicSysFlag\":0,\"writeQueueNums\":2}]}",
+        fx.brokers[1]->address);
     memcpy(fx.route_body, moved, sizeof(moved));
     net_advance(&fx, 31000);
     assert_int_equal(fake_server_open_conns(fx.brokers[0]), 0);
@@ -420,6 +441,7 @@ int main(void)
         T(a_reconnect_announces_first_and_everything),
         T(a_lost_broker_is_dialled_again_without_any_send),
         T(two_silent_heartbeats_end_a_connection),
+        T(expired_sends_ask_for_a_heartbeat),
         T(a_refused_heartbeat_is_recorded_and_keeps_the_connection),
         T(a_master_that_moves_is_left_politely),
         T(a_drain_unregisters_everything),

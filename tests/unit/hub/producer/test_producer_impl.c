@@ -2,10 +2,10 @@
  * The three outcomes: STORED is what the broker said, NOT_STORED is proved, and
  * everything else is UNKNOWN.
  */
+#include <cmocka.h>
+#include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
-#include <setjmp.h>
-#include <cmocka.h>
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -303,7 +303,7 @@ static void a_blocked_connection_gives_each_message_its_true_outcome(void **stat
     net_pump(&fx);
     struct channel *ch = fx.instance->brokers.brokers[0]->master;
     assert_true(ch->write_blocked);
-    assert_true(ch->waiting_count > 0);                                 /* held back, not buffered without limit */
+    assert_true(ch->waiting_count > 0); /* held back, not buffered without limit */
     assert_true(ch->out.cap <= (2u << 20));
     net_advance(&fx, 3030);
     for (unsigned i = 0; i < N; i++) {

@@ -1,8 +1,8 @@
 /* Nameserver choice, routes, publish info, polling, the kept route, offline brokers. */
+#include <cmocka.h>
+#include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
-#include <setjmp.h>
-#include <cmocka.h>
 
 #include <errno.h>
 #include <stdio.h>
@@ -117,6 +117,10 @@ static void a_silent_name_server_costs_its_timeout(void **state)
     assert_int_equal(topic->last_code, 0);
     net_advance(&fx, 3050);
     assert_int_equal(topic->last_code, RESPONSE_TOPIC_NOT_EXIST);
+    unsigned open = 0;
+    for (unsigned i = 0; i < 3; i++)
+        open += fake_server_open_conns(fx.name_servers[i]);
+    assert_int_equal(open, 1); /* the silent one was left */
 }
 
 static void all_dead_name_servers_are_an_error(void **state)

@@ -1,9 +1,10 @@
 #include "tests/unit/hub/net_fixture.h"
 
-#include <cmocka.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
+
+#include <cmocka.h>
 
 #include <arpa/inet.h>
 #include <errno.h>

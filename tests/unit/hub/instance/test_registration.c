@@ -3,10 +3,12 @@
  * every 4.9.3 and 5.3.3 broker: a group that falls silent kills the connection
  * (17), and an UNREGISTER makes the broker forget the clientId (16).
  */
-#include <cmocka.h>
+
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
+
+#include <cmocka.h>
 
 #include <errno.h>
 #include <stdio.h>

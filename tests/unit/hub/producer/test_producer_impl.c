@@ -2,10 +2,12 @@
  * The three outcomes: STORED is what the broker said, NOT_STORED is proved, and
  * everything else is UNKNOWN.
  */
-#include <cmocka.h>
+
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
+
+#include <cmocka.h>
 
 #include <stdio.h>
 #include <stdlib.h>

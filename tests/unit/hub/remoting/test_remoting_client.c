@@ -2,10 +2,12 @@
  * Channels, calls and the resolver, seen from a remoting client with a scripted
  * peer: connecting, back-off, ends of connections, frames whole, split and foul.
  */
-#include <cmocka.h>
+
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
+
+#include <cmocka.h>
 
 #include <arpa/inet.h>
 #include <errno.h>

@@ -1,8 +1,10 @@
 /* Nameserver choice, routes, publish info, polling, the kept route, offline brokers. */
-#include <cmocka.h>
+
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
+
+#include <cmocka.h>
 
 #include <errno.h>
 #include <stdio.h>

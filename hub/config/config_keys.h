@@ -24,7 +24,8 @@
       "~/.local/state/rmqhub. Created with mode 0700.") \
     X(allow_uids, USERS, "", 0, 64, "", RELOAD, \
       "Users that may attach: numbers or names, comma-separated, or * for every user. The hub's own user and root " \
-      "always may. Default: nobody else.") \
+      "always may. They must be able to enter runtime_dir, too: its mode 0750 admits its group, chmod 0755 admits all. " \
+      "Default: nobody else.") \
     X(allow_gids, GROUPS, "", 0, 64, "", RELOAD, "Groups whose members may attach: numbers or names, comma-separated, or *.") \
     X(arena_max_bytes, TEXT, "bytes", 0, 32, "", LATER, "Largest segment that one client may bring.") \
     X(admin_uids, USERS, "", 0, 64, "", LATER, "Users that may act on the hub beside its own user and root.") \

@@ -3,8 +3,10 @@
 
 import json
 import os
+import signal
+import unittest
 
-from system_test import FAILED, NO_HUB, OK, PERMISSION, TIMEOUT, USAGE, SystemTest, main
+from system_test import FAILED, NO_HUB, OK, OTHER_UID, PERMISSION, TIMEOUT, USAGE, SystemTest, main
 
 
 class Send(SystemTest):
@@ -53,6 +55,52 @@ class BadInput(Send):
 
     def test_a_bad_list_of_nameservers_is_refused_with_its_form(self):
         self.assert_refused(self.send("--namesrv", "nonsense"), FAILED, "host:port;host:port")
+
+
+@unittest.skipUnless(os.geteuid() == 0, "needs root to play other users")
+class Permission(SystemTest):
+    """Who may attach: the kernel's word for uid and groups, held against the lists."""
+
+    def start(self, setting):
+        self.broker = self.start_broker()
+        conf = self.file("rmqhub.conf", f"[hub]\n{setting}\n[cluster c]\nnamesrv_addr = {self.broker.namesrv}\n")
+        hub = self.start_hub("-c", conf)
+        self.runtime_dir.chmod(0o755)
+        return hub
+
+    def send_as_other(self):
+        return self.run_as_other("rmqhub", "send", "--group", "g", "--topic", "T", "--body", "x", "--runtime-dir", self.runtime_dir)
+
+    def test_a_user_of_the_list_may_come_in(self):
+        self.start(f"allow_uids = 1, {OTHER_UID}")
+        self.assertEqual(self.send_as_other().returncode, OK)
+
+    def test_a_group_of_the_list_may_come_in(self):
+        self.start(f"allow_gids = {OTHER_UID}")
+        self.assertEqual(self.send_as_other().returncode, OK)
+
+    def test_a_reload_lets_a_user_in_and_out(self):
+        hub = self.start("")
+        self.assertEqual(self.send_as_other().returncode, PERMISSION)
+        for setting, status in ((f"allow_uids = {OTHER_UID}", OK), ("", PERMISSION)):
+            before = self.log_size()
+            self.file("rmqhub.conf", f"[hub]\n{setting}\n[cluster c]\nnamesrv_addr = {self.broker.namesrv}\n")
+            hub.send_signal(signal.SIGHUP)
+            self.wait_for_log("reloaded, 1 setting applied", before, hub)
+            self.assertEqual(self.send_as_other().returncode, status)
+
+    def test_a_directory_that_it_may_not_enter_keeps_everybody_out(self):
+        self.start("allow_uids = *")
+        self.runtime_dir.chmod(0o750)
+        result = self.send_as_other()
+        self.assertEqual(result.returncode, PERMISSION, result.stdout + result.stderr)
+
+    def test_a_group_belongs_to_the_user_who_registered_it(self):
+        self.start(f"allow_uids = {OTHER_UID}")
+        self.assertEqual(self.rmqhub("send", "--group", "g", "--topic", "T", "--body", "x").returncode, OK)
+        result = self.send_as_other()
+        self.assertIn(result.returncode, (FAILED, PERMISSION))
+        self.assert_one_line(result.stdout + result.stderr, "uid")
 
 
 class BadMoments(Send):

@@ -331,7 +331,11 @@ static int start_table(struct hub *hub)
 {
     const struct snapshot_sources sources = {
         .loop = hub->loop, .instances = hub->instances, .config = hub->config, .store = hub->store, .epoch = hub->epoch};
-    return snapshot_new(&hub->table, &sources);
+    int r = snapshot_new(&hub->table, &sources);
+    if (r < 0)
+        snprintf(hub->problem, sizeof(hub->problem), "cannot write the instance table in %s, which takes about 15 MB: %s",
+                 hub->config->hub.runtime_dir.text, strerror(-r));
+    return r;
 }
 
 static int start_attach(struct hub *hub)
@@ -403,6 +407,16 @@ static void stop_all(struct hub *hub)
     hub_config_free(hub->config);
 }
 
+static int run_rounds(struct hub *hub)
+{
+    int r = 0;
+    while (r == 0 && hub->phase != HUB_STOPPED)
+        r = event_loop_round(hub->loop, true);
+    if (r < 0)
+        LOG_ERROR(WHO, "ends: %s", strerror(-r));
+    return r;
+}
+
 int hub_run(struct hub_config *config, const struct config_arguments *arguments)
 {
     struct hub hub = {.config = config,
@@ -423,11 +437,8 @@ int hub_run(struct hub_config *config, const struct config_arguments *arguments)
         snapshot_set_state(hub.table, TABLE_HUB_RUNNING);
         LOG_INFO(WHO, "ready");
         notify("READY=1");
+        r = run_rounds(&hub);
     }
-    while (r == 0 && hub.phase != HUB_STOPPED)
-        r = event_loop_round(hub.loop, true);
-    if (r < 0 && hub.phase != HUB_STOPPED)
-        LOG_ERROR(WHO, "ends: %s", strerror(-r));
     stop_all(&hub);
     events_deinit();
     return r < 0 ? HUB_EXIT_FAILED : HUB_EXIT_OK;

@@ -414,6 +414,31 @@ static void uniq_key(void)
     rmqhub_detach(hub);
 }
 
+/* The calls of the Java program whose frames stand in tests/frames; test_wire.py compares what reaches the broker. */
+static void recorded(void)
+{
+    enum { QUEUES = 4 }; /* each of them is met once */
+    rmqhub_t *hub = attach();
+    rmqhub_producer_t *p = NULL;
+    CHECK_ERROR(rmqhub_producer_new(hub, "SpecGroup", &p), RMQHUB_OK);
+    CHECK_ERROR(rmqhub_producer_set_instance_name(p, "specInst"), RMQHUB_OK);
+    CHECK_ERROR(rmqhub_producer_start(p, in_ms(5000)), RMQHUB_OK);
+    rmqhub_message_t *m = NULL, *oneway = NULL;
+    CHECK_ERROR(rmqhub_message_new("SpecJava", "hello", 5, &m), RMQHUB_OK);
+    CHECK_ERROR(rmqhub_message_set_tag(m, "TagA"), RMQHUB_OK);
+    CHECK_ERROR(rmqhub_message_set_keys(m, "key1 key2"), RMQHUB_OK);
+    CHECK_ERROR(rmqhub_message_put_property(m, "u1", "v1"), RMQHUB_OK);
+    CHECK_ERROR(rmqhub_message_new("SpecJava", "ow", 2, &oneway), RMQHUB_OK);
+    for (int i = 0; i < QUEUES; i++)
+        CHECK_ERROR(rmqhub_send(p, m, in_ms(5000), NULL), RMQHUB_OK);
+    for (int i = 0; i < QUEUES; i++)
+        CHECK_ERROR(rmqhub_send_oneway(p, oneway, in_ms(5000), NULL, NULL), RMQHUB_OK);
+    CHECK_ERROR(rmqhub_producer_shutdown(p, RMQHUB_SHUTDOWN_FINAL, in_ms(5000)), RMQHUB_OK);
+    rmqhub_message_free(m);
+    rmqhub_message_free(oneway);
+    rmqhub_detach(hub);
+}
+
 static const struct {
     const char *name;
     void (*run)(void);
@@ -421,7 +446,7 @@ static const struct {
     {"no_hub", no_hub},     {"states", states},           {"duplicate_group", duplicate_group},       {"bad_messages", bad_messages},
     {"hub_gone", hub_gone}, {"hub_stopped", hub_stopped}, {"async_hub_stopped", async_hub_stopped},   {"credit", credit},
     {"oneway", oneway},     {"after_fork", after_fork},   {"closed_descriptors", closed_descriptors}, {"threads", threads},
-    {"uniq_key", uniq_key},
+    {"uniq_key", uniq_key}, {"recorded", recorded},
 };
 
 int main(int argc, char **argv)

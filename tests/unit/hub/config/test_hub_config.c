@@ -307,6 +307,46 @@ static void the_sample_file_is_valid_and_says_only_defaults(void **state)
     hub_config_free(config);
 }
 
+static void the_page_names_every_key_with_its_limits(void **state)
+{
+    (void)state;
+    char *page = NULL, allowed[256];
+    size_t len = 0;
+    FILE *f = open_memstream(&page, &len);
+    config_docs_print_page(f);
+    fclose(f);
+    for (unsigned i = 0; i < HUB_KEY_COUNT + CLUSTER_KEY_COUNT; i++) {
+        const struct config_key *k = i < HUB_KEY_COUNT ? &config_hub_keys[i] : &config_cluster_keys[i - HUB_KEY_COUNT];
+        char name[64];
+        snprintf(name, sizeof(name), "`%s`", k->name);
+        assert_non_null(strstr(page, name));
+        config_value_allowed(allowed, sizeof(allowed), k->type, k->min, k->max);
+        if (k->when != CONFIG_LATER)
+            assert_non_null(strstr(page, allowed));
+    }
+    free(page);
+}
+
+static void lists_and_words_come_back_as_they_stand_in_a_file(void **state)
+{
+    (void)state;
+    static const struct {
+        enum config_type type;
+        const char *text;
+    } rows[] = {{CONFIG_USERS, "*"},         {CONFIG_USERS, "0,7,4294967294"}, {CONFIG_GROUPS, "3"},
+                {CONFIG_NUMBER, "-5"},       {CONFIG_LOG_LEVEL, "warn"},       {CONFIG_LOG_FORMAT, "json"},
+                {CONFIG_LOG_FORMAT, "text"}, {CONFIG_IPV4, "10.0.0.1"},        {CONFIG_ADDRESSES, "a:1;b:2"}};
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        struct config_text value; /* the largest of the types */
+        char printed[CONFIG_TEXT_CAP];
+        memset(&value, 0, sizeof(value));
+        assert_true(config_type_size(rows[i].type) <= sizeof(value));
+        assert_int_equal(config_value_parse(&value, rows[i].type, -10, 64, rows[i].text), 0);
+        config_value_print(printed, sizeof(printed), rows[i].type, &value);
+        assert_string_equal(printed, rows[i].text);
+    }
+}
+
 static void every_default_is_inside_its_own_limits(void **state)
 {
     (void)state;
@@ -339,6 +379,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(the_effective_values_are_listed_with_their_source, setup, teardown),
         cmocka_unit_test_setup_teardown(attach_is_denied_unless_allowed, setup, teardown),
         cmocka_unit_test_setup_teardown(the_sample_file_is_valid_and_says_only_defaults, setup, teardown),
+        cmocka_unit_test_setup_teardown(the_page_names_every_key_with_its_limits, setup, teardown),
+        cmocka_unit_test_setup_teardown(lists_and_words_come_back_as_they_stand_in_a_file, setup, teardown),
         cmocka_unit_test_setup_teardown(every_default_is_inside_its_own_limits, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -49,7 +49,7 @@ void client_config_find_ip(char *out, size_t cap)
         if (i->ifa_addr->sa_family == AF_INET) {
             inet_ntop(AF_INET, &((struct sockaddr_in *)(void *)i->ifa_addr)->sin_addr, text, sizeof(text));
             if (strncmp(text, "127.0", 5) == 0 || strncmp(text, "192.168", 7) == 0)
-                strcpy(last_private, text);
+                memcpy(last_private, text, sizeof(last_private));
             else
                 text_copy(out, cap, text, strlen(text));
         } else if (i->ifa_addr->sa_family == AF_INET6 && !first_v6[0]) {

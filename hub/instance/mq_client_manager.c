@@ -41,7 +41,7 @@ static bool flush(void *ctx)
             continue;
         LOG_INFO(m->instances[i]->client_id, "instance ended");
         mq_client_instance_free(m->instances[i]);
-        memmove(&m->instances[i], &m->instances[i + 1], (--m->count - i) * sizeof(m->instances[0]));
+        memmove(&m->instances[i], &m->instances[i + 1], (--m->count - i) * sizeof(struct mq_client_instance *));
         if (m->ops.changed)
             m->ops.changed(m->ops.ctx);
     }

@@ -169,7 +169,7 @@ int loop_timer_init(struct loop_timer *timer, struct event_loop *loop, loop_fn f
 {
     if (loop->timers == loop->heap_cap) {
         size_t cap = loop->heap_cap ? loop->heap_cap * 2 : 32;
-        struct loop_timer **heap = realloc(loop->heap, cap * sizeof(*heap));
+        struct loop_timer **heap = realloc(loop->heap, cap * sizeof(struct loop_timer *));
         if (!heap)
             return -ENOMEM;
         loop->heap = heap;

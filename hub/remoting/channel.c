@@ -527,6 +527,15 @@ static void on_connected_io(void *ctx, unsigned events)
 
 static void dial_next(struct channel *ch);
 
+static uint16_t port_of(const struct sockaddr_storage *addr)
+{
+    struct sockaddr_in v4;
+    struct sockaddr_in6 v6;
+    memcpy(&v4, addr, sizeof(v4));
+    memcpy(&v6, addr, sizeof(v6));
+    return ntohs(addr->ss_family == AF_INET6 ? v6.sin6_port : v4.sin_port);
+}
+
 static void connected(struct channel *ch)
 {
     loop_timer_cancel(&ch->timer);
@@ -540,11 +549,10 @@ static void connected(struct channel *ch)
         channel_fail(ch, -r, "watch");
         return;
     }
-    struct sockaddr_storage local;
+    struct sockaddr_storage local = {0};
     socklen_t len = sizeof(local);
     if (getsockname(ch->fd, (struct sockaddr *)&local, &len) == 0)
-        ch->local_port =
-            ntohs(local.ss_family == AF_INET6 ? ((struct sockaddr_in6 *)&local)->sin6_port : ((struct sockaddr_in *)&local)->sin_port);
+        ch->local_port = port_of(&local);
     uint64_t now = event_loop_now_ns(ch->client->loop);
     ch->stream_queued = ch->stream_sent = 0;
     ch->backoff_ms = 0;
@@ -652,7 +660,7 @@ static void on_resolved(void *ctx, int error, const char *reason, const struct r
 static void start_connect(struct channel *ch)
 {
     struct remoting_client *client = ch->client;
-    struct resolved numeric;
+    struct resolved numeric = {.count = 0};
     loop_timer_schedule(&ch->timer, event_loop_now_ns(client->loop) + client->settings.connect_timeout_ms * NS_PER_MS);
     if (address_parse_numeric(ch->address, &numeric)) {
         dial(ch, &numeric);

@@ -72,7 +72,10 @@ static void add_address(struct resolved *found, const void *addr, socklen_t len)
 
 static bool parse_numeric(const char *host, const char *port, struct resolved *out)
 {
-    uint16_t number = htons((uint16_t)atoi(port));
+    int64_t value;
+    if (!text_parse_i64(port, 1, 65535, &value))
+        return false;
+    uint16_t number = htons((uint16_t)value);
     struct sockaddr_in v4 = {.sin_family = AF_INET, .sin_port = number};
     struct sockaddr_in6 v6 = {.sin6_family = AF_INET6, .sin6_port = number};
     memset(out, 0, sizeof(*out));

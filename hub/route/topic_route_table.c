@@ -149,12 +149,12 @@ static int take_answer(struct topic_entry *entry, const struct invoke_result *re
 {
     struct topic_route_table *t = entry->table;
     struct remoting_command reply;
-    struct topic_route_data *route;
+    struct topic_route_data *route = NULL;
     int r = remoting_command_decode(&reply, result->frame, result->frame_len, t->name_server->client->scratch,
                                     sizeof(t->name_server->client->scratch));
     if (r == 0)
         r = topic_route_data_decode(&route, reply.body.data, reply.body.len);
-    if (r < 0)
+    if (!route)
         return r;
     if (source == ROUTE_DEFAULT_TOPIC)
         limit_queues(route, t->default_topic_queue_nums);
@@ -195,13 +195,13 @@ static void try_store(struct topic_entry *entry)
     void *body = NULL;
     size_t len;
     int64_t saved_ms = 0;
-    struct topic_route_data *route;
+    struct topic_route_data *route = NULL;
     if (entry->route || entry->store_tried || !t->store.load)
         return;
     entry->store_tried = true;
     if (t->store.load(t->store.ctx, t->cluster, entry->name, &body, &len, &saved_ms) != 0)
         return;
-    if (topic_route_data_decode(&route, body, len) == 0 && adopt_route(entry, route, ROUTE_STORE) >= 0) {
+    if (topic_route_data_decode(&route, body, len) == 0 && route && adopt_route(entry, route, ROUTE_STORE) >= 0) {
         entry->route_ms = saved_ms;
         LOG_WARN(entry->name, "no nameserver answers; using the route kept since %lld ms",
                  (long long)(event_loop_now_ms(t->loop) - saved_ms));

@@ -216,7 +216,7 @@ static void hub_stopped(void)
     send_late(p, 300, RMQHUB_ERR_UNKNOWN_OUTCOME);
     kill(hub_pid, SIGCONT);
     send_ok(p, "after");
-    struct rmqhub_stats stats;
+    struct rmqhub_stats stats = {0};
     for (uint64_t until = now_ms() + 5000; now_ms() < until;) {
         CHECK_ERROR(rmqhub_get_stats(hub, &stats), RMQHUB_OK);
         if (stats.late == 1)

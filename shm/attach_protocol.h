@@ -37,12 +37,12 @@ struct attach_request {
 
 enum attach_status {
     ATTACH_OK = 0,
-    ATTACH_VERSION = 1,     /* final */
-    ATTACH_PERMISSION = 2,  /* final: uid or gid is not allowed */
-    ATTACH_LIMIT = 3,       /* a cap of the hub or of the uid is reached */
-    ATTACH_QUARANTINED = 4, /* final: this client broke the protocol before */
-    ATTACH_INVALID = 5,     /* final: a descriptor or the segment is not as agreed */
-    ATTACH_DRAINING = 6,    /* the hub is stopping; try its successor */
+    ATTACH_VERSION = 1,        /* final */
+    ATTACH_PERMISSION = 2,     /* final: uid or gid is not allowed */
+    ATTACH_LIMIT = 3,          /* a cap of the hub or of the uid is reached */
+    ATTACH_QUARANTINED = 4,    /* final: this client broke the protocol before */
+    ATTACH_INVALID = 5,        /* final: a descriptor or the segment is not as agreed */
+    ATTACH_DRAINING = 6,       /* the hub is stopping; try its successor */
     ATTACH_UNKNOWN_CLIENT = 7, /* nothing to adopt under this nonce: attach with C */
 };
 

@@ -110,8 +110,8 @@ enum shm_registration_string {
 
 /** The index of a registration is its handle, and survives hubs. */
 struct shm_registration_record {
-    uint16_t kind;          /* enum shm_registration_kind */
-    uint16_t parent;        /* topic: handle of its producer */
+    uint16_t kind;   /* enum shm_registration_kind */
+    uint16_t parent; /* topic: handle of its producer */
     uint32_t max_message_size;
     uint16_t string_len[SHM_STRINGS];
     uint8_t reserved[28];
@@ -132,10 +132,10 @@ enum shm_op {
 };
 
 enum shm_slot_flag {
-    SHM_SLOT_ASYNC = 1,    /* the completion also enters async_idx */
-    SHM_SLOT_TOPIC = 2,    /* (un)register a topic, not a producer */
+    SHM_SLOT_ASYNC = 1, /* the completion also enters async_idx */
+    SHM_SLOT_TOPIC = 2, /* (un)register a topic, not a producer */
     SHM_SLOT_FINAL = 4,
-    SHM_SLOT_QUIET = 8,    /* nobody waits: neither futex wake nor async_idx */
+    SHM_SLOT_QUIET = 8, /* nobody waits: neither futex wake nor async_idx */
 };
 #define SHM_SLOT_FLAGS_ALL 15u
 

@@ -35,7 +35,7 @@
 #define HALF_OPEN_NS (2 * NS_PER_S)
 #define ACCEPT_PAUSE_NS (100 * NS_PER_MS)
 #define ACCEPTS_PER_ROUND 8 /* each allocates a segment: some 100 us */
-#define OVERFLOW_UID 65534 /* what a user namespace shows for everybody it does not know */
+#define OVERFLOW_UID 65534  /* what a user namespace shows for everybody it does not know */
 #define GROUPS_MAX 128
 /* A hot lane that stayed empty for this many rounds asks for its doorbell and is looked at no more. */
 #define IDLE_ROUNDS_MAX 16

@@ -58,5 +58,4 @@ static inline struct list_link *list_first(const struct list_link *list)
 }
 
 /** Iterates while allowing the current member to be unlinked; @c tmp holds the next one. */
-#define LIST_FOR_EACH_SAFE(it, tmp, list) \
-    for (struct list_link *it = (list)->next, *tmp = it->next; it != (list); it = tmp, tmp = it->next)
+#define LIST_FOR_EACH_SAFE(it, tmp, list) for (struct list_link *it = (list)->next, *tmp = it->next; it != (list); it = tmp, tmp = it->next)

@@ -36,8 +36,7 @@ void log_set_sink(void (*sink)(void *ctx, enum log_level level, const char *line
  */
 void log_set_tap(void (*tap)(enum log_level level, const char *who, const char *message));
 
-void log_line(struct log_site *site, enum log_level level, const char *who, const char *fmt, ...)
-    __attribute__((format(printf, 4, 5)));
+void log_line(struct log_site *site, enum log_level level, const char *who, const char *fmt, ...) __attribute__((format(printf, 4, 5)));
 
 #define LOG_AT(level, who, ...) \
     do { \

@@ -36,8 +36,11 @@ class Hub:
             raise
         return self
 
-    def __exit__(self, *_):
+    def __exit__(self, failure, *_):
+        alive = self.process.poll() is None
         self.close()
+        if failure is None and alive and self.process.returncode != 0:
+            raise CheckFailed(f"rmqhubd ended with status {self.process.returncode} after SIGTERM:\n{tail(self.log)}")
 
     def close(self):
         stop(self.process)

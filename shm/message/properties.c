@@ -61,36 +61,14 @@ struct span properties_find(const char *data, size_t len, struct span wanted)
 }
 
 /* MessageConst.STRING_HASH_SET of 4.9.3: names that only the client or the broker may set. */
-static const char *const reserved_names[] = {"KEYS",
-                                             "TAGS",
-                                             "WAIT",
-                                             "DELAY",
-                                             "RETRY_TOPIC",
-                                             "REAL_TOPIC",
-                                             "REAL_QID",
-                                             "TRAN_MSG",
-                                             "PGROUP",
-                                             "MIN_OFFSET",
-                                             "MAX_OFFSET",
-                                             "BUYER_ID",
-                                             "ORIGIN_MESSAGE_ID",
-                                             "TRANSFER_FLAG",
-                                             "CORRECTION_FLAG",
-                                             "MQ2_FLAG",
-                                             "RECONSUME_TIME",
-                                             "MSG_REGION",
-                                             "TRACE_ON",
-                                             "UNIQ_KEY",
-                                             "MAX_RECONSUME_TIMES",
-                                             "CONSUME_START_TIME",
-                                             "CORRELATION_ID",
-                                             "REPLY_TO_CLIENT",
-                                             "TTL",
-                                             "ARRIVE_TIME",
-                                             "PUSH_REPLY_TIME",
-                                             "CLUSTER",
-                                             "MSG_TYPE",
-                                             "INSTANCE_ID"};
+/* clang-format off */
+static const char *const reserved_names[] = {
+    "KEYS", "TAGS", "WAIT", "DELAY", "RETRY_TOPIC", "REAL_TOPIC", "REAL_QID", "TRAN_MSG", "PGROUP", "MIN_OFFSET", "MAX_OFFSET",
+    "BUYER_ID", "ORIGIN_MESSAGE_ID", "TRANSFER_FLAG", "CORRECTION_FLAG", "MQ2_FLAG", "RECONSUME_TIME", "MSG_REGION", "TRACE_ON",
+    "UNIQ_KEY", "MAX_RECONSUME_TIMES", "CONSUME_START_TIME", "CORRELATION_ID", "REPLY_TO_CLIENT", "TTL", "ARRIVE_TIME",
+    "PUSH_REPLY_TIME", "CLUSTER", "MSG_TYPE", "INSTANCE_ID",
+};
+/* clang-format on */
 
 static bool has_separator(struct span s)
 {

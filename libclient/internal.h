@@ -59,6 +59,7 @@ struct pending {
     bool in_use;
     bool told; /* the caller has its outcome already; the slot waits for its late answer */
     bool is_message;
+    bool needs_link; /* pointless once the hub is gone: not waited for */
     uint8_t uniq_len;
     uint8_t uniq[SHM_UNIQ_MAX];
 };

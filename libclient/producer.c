@@ -237,6 +237,8 @@ static int leave(rmqhub_producer_t *p, bool final, uint64_t deadline_ns)
     struct rmqhub *hub = p->hub;
     struct shm_slot_record slot = {.op = SHM_OP_UNREGISTER, .flags = final ? SHM_SLOT_FINAL : 0, .producer_h = p->handle};
     int r = ask(hub, &slot, deadline_ns);
+    if (atomic_load(&hub->link.state) != LINK_UP)
+        r = RMQHUB_OK; /* the hub is gone and its registrations with it; ours is erased below, so the next hub replays none */
     pthread_mutex_lock(&hub->lane_lock);
     forget_topics(p);
     erase_registration(hub, p->handle);

@@ -122,6 +122,7 @@ void slot_submit(struct rmqhub *hub, unsigned slot, struct shm_slot_record *reco
     for (unsigned i = 0; i < record->uniq_len; i++)
         p->uniq[i] = record->uniq[i];
     p->is_message = record->op == SHM_OP_SEND || record->op == SHM_OP_ONEWAY;
+    p->needs_link = record->op == SHM_OP_UNREGISTER;
     if (p->flags & SHM_SLOT_QUIET)
         hub->quiet_or_told++;
     if (p->is_message) {
@@ -191,7 +192,9 @@ void slot_give_up(struct rmqhub *hub, unsigned slot, rmqhub_result_t *result)
 
 bool slot_is_overdue(const struct rmqhub *hub, unsigned slot, uint64_t now_ns)
 {
-    return now_ns > hub->pending[slot].deadline_ns + ANSWER_GRACE_NS || atomic_load(&hub->link.state) == LINK_REFUSED;
+    const struct pending *p = &hub->pending[slot];
+    int state = atomic_load(&hub->link.state);
+    return now_ns > p->deadline_ns + ANSWER_GRACE_NS || state == LINK_REFUSED || (p->needs_link && state == LINK_DOWN);
 }
 
 /* Sleeps until the mailbox changes, the hub is worth a look, or the deadline with its grace is over. */

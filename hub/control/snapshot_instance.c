@@ -169,6 +169,7 @@ static void add_route(struct place *p, const struct topic_entry *topic)
     row->references = topic->refs;
     row->fetches = topic->fetches;
     row->failures = topic->fetch_failures;
+    row->failures_in_a_row = topic->failures_in_a_row;
     row->fetched_age_ms = topic->route_ns ? age_of_ns(p->now, topic->route_ns) : age_of_ms(p->now, topic->route_ms);
     row->changed_age_ms = age_of_ns(p->now, topic->changed_ns);
     row->used_age_ms = age_of_ns(p->now, topic->last_used_ns);

@@ -166,6 +166,7 @@ static int take_answer(struct topic_entry *entry, const struct invoke_result *re
     entry->route_ms = event_loop_now_ms(t->loop);
     if (source == ROUTE_NAMESRV) {
         entry->last_error[0] = '\0';
+        entry->failures_in_a_row = 0;
         save_route(entry, &reply, r > 0 || from_store);
     }
     t->retry_backoff_ms = 0;
@@ -177,6 +178,7 @@ static int take_answer(struct topic_entry *entry, const struct invoke_result *re
 static void note_failure(struct topic_entry *entry, const char *reason)
 {
     entry->fetch_failures++;
+    entry->failures_in_a_row++;
     entry->last_error_ms = event_loop_now_ms(entry->table->loop);
     text_copy(entry->last_error, sizeof(entry->last_error), reason, strlen(reason));
 }

@@ -61,7 +61,7 @@ struct topic_entry {
     uint32_t waiting_count;
     bool fetching; /* a request is on its way */
     bool store_tried;
-    uint32_t fetches, fetch_failures, changes;
+    uint32_t fetches, fetch_failures, failures_in_a_row, changes;
     int32_t last_code; /* of the last reply; 17: does not exist */
     int64_t last_error_ms;
     char last_error[192];

@@ -207,6 +207,19 @@ static void hub_gone(void)
     rmqhub_detach(hub);
 }
 
+static void shutdown_without_hub(void)
+{
+    rmqhub_t *hub = attach();
+    rmqhub_producer_t *p = start(hub, "ShutdownGone"), *q = start(hub, "ShutdownGoneToo");
+    send_ok(p, "before");
+    kill(hub_pid, SIGKILL);
+    uint64_t began = now_ms();
+    CHECK_ERROR(rmqhub_producer_shutdown(p, RMQHUB_SHUTDOWN_LINGER, in_ms(5000)), RMQHUB_OK);
+    CHECK_ERROR(rmqhub_producer_shutdown(q, RMQHUB_SHUTDOWN_FINAL, in_ms(5000)), RMQHUB_OK);
+    CHECK(now_ms() - began < 1000, "waited %llu ms for a hub that is gone", (unsigned long long)(now_ms() - began));
+    rmqhub_detach(hub);
+}
+
 static void hub_stopped(void)
 {
     rmqhub_t *hub = attach();
@@ -443,10 +456,21 @@ static const struct {
     const char *name;
     void (*run)(void);
 } cases[] = {
-    {"no_hub", no_hub},     {"states", states},           {"duplicate_group", duplicate_group},       {"bad_messages", bad_messages},
-    {"hub_gone", hub_gone}, {"hub_stopped", hub_stopped}, {"async_hub_stopped", async_hub_stopped},   {"credit", credit},
-    {"oneway", oneway},     {"after_fork", after_fork},   {"closed_descriptors", closed_descriptors}, {"threads", threads},
-    {"uniq_key", uniq_key}, {"recorded", recorded},
+    {"no_hub", no_hub},
+    {"states", states},
+    {"duplicate_group", duplicate_group},
+    {"bad_messages", bad_messages},
+    {"hub_gone", hub_gone},
+    {"shutdown_without_hub", shutdown_without_hub},
+    {"hub_stopped", hub_stopped},
+    {"async_hub_stopped", async_hub_stopped},
+    {"credit", credit},
+    {"oneway", oneway},
+    {"after_fork", after_fork},
+    {"closed_descriptors", closed_descriptors},
+    {"threads", threads},
+    {"uniq_key", uniq_key},
+    {"recorded", recorded},
 };
 
 int main(int argc, char **argv)

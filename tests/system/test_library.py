@@ -28,6 +28,9 @@ class Library(SystemTest):
     def test_a_send_without_a_hub_ends_not_stored_at_its_deadline(self):
         self.probe_with_hub("hub_gone")
 
+    def test_a_shutdown_does_not_wait_for_a_hub_that_is_gone(self):
+        self.probe_with_hub("shutdown_without_hub")
+
     def test_a_send_to_a_stopped_hub_ends_unknown_at_its_deadline_and_its_late_answer_is_counted(self):
         self.probe_with_hub("hub_stopped")
 

@@ -77,11 +77,14 @@ static int connect_to_hub(void)
     return fd;
 }
 
+/* Peers last as long as the process: none of them says goodbye. */
 static struct peer *new_peer(void)
 {
-    struct peer *p = calloc(1, sizeof(*p));
+    static struct peer peers[64];
+    static unsigned count;
+    struct peer *p = &peers[count++];
     void *map = NULL;
-    MUST(p);
+    MUST(count <= sizeof(peers) / sizeof(peers[0]));
     p->h_fd = p->doorbell = -1;
     p->socket = connect_to_hub();
     p->pid_fd = (int)syscall(SYS_pidfd_open, getpid(), 0);
@@ -931,6 +934,9 @@ static void bystander(void)
            (unsigned long long)stats.reattached, (unsigned long long)took_us[sent / 2], (unsigned long long)took_us[sent - 1 - sent / 100],
            (unsigned long long)took_us[sent ? sent - 1 : 0]);
     rmqhub_detach(hub);
+    rmqhub_message_free(m);
+    rmqhub_result_free(result);
+    rmqhub_options_free(options);
     exit(not_stored || stats.reattached);
 }
 

@@ -63,6 +63,7 @@ class Hostile(SystemTest):
         mine = {(m.length, m.crc) for m in self.broker.log().stored if m.topic == "Bystander"}
         self.assertEqual(mine, {(4, zlib.crc32(b"body") & 0x7fffffff)}, "other bytes than the bystander's in its messages")
         wait_until(lambda: not self.clients(), 10, f"no client in the table; there is {self.clients()}", 0.2)
+        self.end_hub(self.hub)
 
     def test_attacks_on_the_handshake(self):
         self.in_front_of_a_bystander("no_attach_at_all", "wrong_version", "wrong_descriptors", "wrong_segment", "wrong_header",

@@ -210,7 +210,8 @@ static void finish_retiring(struct registration *reg)
         if (in->brokers.brokers[i]->master == channel)
             in->brokers.brokers[i]->master = NULL;
     registration_free(reg);
-    remoting_client_drop(&in->remoting, channel);
+    if (!name_server_owns(&in->name_server, channel))
+        remoting_client_drop(&in->remoting, channel);
     mq_client_instance_forget_producers(in);
     mq_client_instance_changed(in);
 }
@@ -290,6 +291,7 @@ static void on_retry(void *ctx)
 int registration_attach(struct mq_client_instance *instance, struct broker *broker, struct channel *channel)
 {
     struct registration *reg = channel->session;
+    bool is_news = !reg || reg->retiring;
     if (!reg) {
         reg = calloc(1, sizeof(*reg));
         if (!reg)
@@ -304,13 +306,12 @@ int registration_attach(struct mq_client_instance *instance, struct broker *brok
         list_append(&instance->registrations, &reg->link);
         channel->session = reg;
     }
-    bool back = reg->retiring;
     reg->retiring = false;
     reg->broker = broker;
     channel->keep_connected = true;
     if (channel->state != CHANNEL_CONNECTED)
         channel_want(channel);
-    else if (back)
+    else if (is_news) /* a new one too: RocketMQ 5's proxy is nameserver and broker on one connection */
         registration_heartbeat(reg);
     return 0;
 }

@@ -135,9 +135,9 @@ static int ledger_open(struct ledger_producer *p)
     FILE *old = p->set.resume ? fopen(p->set.ledger, "r") : NULL;
     if (old) {
         char line[1024];
-        uint32_t seq;
         while (fgets(line, sizeof line, old)) {
-            if (sscanf(line, "I %" SCNu32, &seq) == 1 && seq >= p->next_seq)
+            uint32_t seq = line[0] == 'I' ? (uint32_t)strtoul(line + 1, NULL, 10) : 0;
+            if (line[0] == 'I' && seq >= p->next_seq)
                 p->next_seq = seq + 1;
         }
         fclose(old);

@@ -238,17 +238,14 @@ int rmqhub_get_stats(rmqhub_t *hub, struct rmqhub_stats *out)
 /* The next async slot that the caller must be told about: answered, or overdue. Fills result and callback. Under lane_lock. */
 static bool next_finished(struct rmqhub *hub, rmqhub_result_t *result, rmqhub_send_fn *fn, void **ctx)
 {
-    /* While another hub reads the lane, the old ring must stand still: it carries unread entries over. */
-    if (atomic_load(&hub->link.state) != LINK_ATTACHING) {
-        for (int slot; (slot = lane_client_next_async(&hub->lane)) >= 0;) {
-            struct pending *p = &hub->pending[slot];
-            if (!p->in_use || p->told || !(p->flags & SHM_SLOT_ASYNC))
-                continue; /* told UNKNOWN long ago; slots_reap counts it as late */
-            *fn = p->fn;
-            *ctx = p->ctx;
-            slot_finish(hub, (unsigned)slot, result);
-            return true;
-        }
+    for (int slot; (slot = lane_client_next_async(&hub->lane)) >= 0;) {
+        struct pending *p = &hub->pending[slot];
+        if (!p->in_use || p->told || !(p->flags & SHM_SLOT_ASYNC))
+            continue; /* told UNKNOWN long ago; slots_reap counts it as late */
+        *fn = p->fn;
+        *ctx = p->ctx;
+        slot_finish(hub, (unsigned)slot, result);
+        return true;
     }
     return false;
 }

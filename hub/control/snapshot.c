@@ -147,11 +147,17 @@ static int publish(struct snapshot *s)
     return r;
 }
 
+/* On whole seconds, like the scheduled tasks, so that an idle hub wakes once for all of them. */
+static void schedule_next(struct snapshot *s)
+{
+    loop_timer_schedule(&s->timer, (s->published_ns / PERIOD_NS + 1) * PERIOD_NS);
+}
+
 static void on_timer(void *ctx)
 {
     struct snapshot *s = ctx;
     publish(s);
-    loop_timer_schedule(&s->timer, s->published_ns + PERIOD_NS);
+    schedule_next(s);
 }
 
 int snapshot_new(struct snapshot **out, const struct snapshot_sources *sources)
@@ -177,7 +183,7 @@ int snapshot_new(struct snapshot **out, const struct snapshot_sources *sources)
         free(s);
         return r;
     }
-    loop_timer_schedule(&s->timer, s->published_ns + PERIOD_NS);
+    schedule_next(s);
     *out = s;
     return 0;
 }

@@ -25,6 +25,10 @@ static void run_task(void *ctx)
     task->next_ns += task->period_ns;
     if (task->next_ns <= now)
         task->next_ns += (now - task->next_ns) / task->period_ns * task->period_ns + task->period_ns;
+    /* After its first run a task runs on whole seconds: an idle hub wakes once for all of them. */
+    uint64_t whole = task->next_ns / NS_PER_S * NS_PER_S;
+    if (whole > now)
+        task->next_ns = whole;
     loop_timer_schedule(&task->timer, task->next_ns);
     task->last_start_ns = now;
     task->last_start_ms = event_loop_now_ms(loop);

@@ -441,6 +441,7 @@ static bool parse_frames_of_connection(struct channel *ch)
         }
         if (r == 0 && frame_len <= ch->client->settings.max_response_bytes) {
             ch->counters.frames_in++;
+            ch->backoff_ms = 0; /* not before: a peer that accepts and hangs up would be dialled in a loop */
             const uint8_t *frame = b->data + b->head;
             b->head += frame_len;
             r = remoting_client_on_frame(ch->client, ch, frame, frame_len);
@@ -448,10 +449,10 @@ static bool parse_frames_of_connection(struct channel *ch)
                 return false;
             if (r == 0)
                 continue;
-            channel_fail(ch, EPROTO, "undecodable frame");
+            channel_fail(ch, 0, "undecodable frame");
             return false;
         }
-        channel_fail(ch, EPROTO, r == -EPROTO ? "not a remoting frame" : "frame over the limit");
+        channel_fail(ch, 0, r == -EPROTO ? "not a remoting frame: another service's port?" : "frame over the limit");
         return false;
     }
     b->head = b->tail = 0;
@@ -555,7 +556,6 @@ static void connected(struct channel *ch)
         ch->local_port = port_of(&local);
     uint64_t now = event_loop_now_ns(ch->client->loop);
     ch->stream_queued = ch->stream_sent = 0;
-    ch->backoff_ms = 0;
     ch->unanswered = 0;
     ch->connected_ns = ch->last_read_ns = ch->last_write_ns = now;
     ch->counters.connects++;
@@ -650,8 +650,8 @@ static void on_resolved(void *ctx, int error, const char *reason, const struct r
     ch->resolving = false;
     if (error < 0) {
         char what[96];
-        snprintf(what, sizeof(what), "name look-up (%s)", reason);
-        channel_fail(ch, -error, what);
+        snprintf(what, sizeof(what), "name look-up: %s", reason[0] ? reason : strerror(-error));
+        channel_fail(ch, 0, what);
     } else {
         dial(ch, found);
     }

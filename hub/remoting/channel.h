@@ -101,7 +101,8 @@ void channel_commit_future(struct channel *channel, struct response_future *futu
 /** Takes back a frame of which no byte was handed to the kernel. True if it could. */
 bool channel_retract(struct channel *channel, struct response_future *future);
 
-/** Ends the present connection or attempt as a failure: futures fail or go back to waiting, the back-off starts. */
+/** Ends the present connection or attempt as a failure: futures fail or go back to waiting, the back-off starts. @p error is
+ * an errno to be told with @p what, or 0. */
 void channel_fail(struct channel *channel, int error, const char *what);
 /** Closes without back-off; nothing is failed but what was written. */
 void channel_disconnect(struct channel *channel, const char *why);

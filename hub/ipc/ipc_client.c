@@ -800,7 +800,8 @@ void ipc_client_begin(struct ipc_client *client)
         }
         free(client->left_over);
         client->left_over = NULL;
-        list_append(&server->notify, &client->notify); /* carried-over answers may have filled the async ring */
+        if (!list_is_linked(&client->notify)) /* carried-over answers may have filled the async ring */
+            list_append(&server->notify, &client->notify);
     }
     if (client->state == IPC_CLIENT_ATTACHED)
         ipc_server_mark_hot(server, client);

@@ -495,6 +495,31 @@ static void forged_h(void)
     MUST(lane_client_is_answered(&p->lane, 0) == false); /* seq 1 there, 0 here: our side was never asked */
 }
 
+/* What the last hub left ends while it is handed over: expired, unregistered, asynchronous. */
+static void left_over_that_ends_at_once(void)
+{
+    struct shm_mbox_record record;
+    char reason[SHM_REASON_BYTES];
+    int fd = -1;
+    struct peer *p = new_peer();
+    lane_client_init(&p->lane, p->c, forge_h(&fd, p));
+    for (int i = 0; i < 3; i++) {
+        struct shm_slot_record r = {.op = SHM_OP_SEND, .flags = SHM_SLOT_ASYNC, .topic_h = 2, .deadline_ns = 1, .body_len = 1};
+        lane_client_submit(&p->lane, (unsigned)lane_client_take_slot(&p->lane), &r);
+    }
+    struct lane_client lane = p->lane;
+    send_with_h(p, fd);
+    expect_attached(p);
+    lane.h = p->h;
+    p->lane = lane;
+    for (unsigned slot = 0; slot < 3; slot++) {
+        record = wait_for_answer(p, slot, reason);
+        MUST(record.outcome == SHM_NOT_STORED);
+    }
+    usleep(300000);
+    MUST(!is_hung_up(p, 0));
+}
+
 static void half_open(void)
 {
     int fds[40];
@@ -772,8 +797,8 @@ static uint64_t next_random(uint64_t *seed)
     return *seed ^= *seed << 17;
 }
 
-/* Changes anything at any time, except the words without which nothing would ever be taken. */
-static void *flip_bytes(void *ctx)
+/* Changes anything at any time, except the words without which nothing would ever be taken. Racing is its purpose. */
+__attribute__((no_sanitize("thread"))) static void *flip_bytes(void *ctx)
 {
     struct flipper *f = ctx;
     volatile unsigned char *slots = (volatile unsigned char *)f->peer->c->slot, *arena = (volatile unsigned char *)f->peer->c->arena;
@@ -842,6 +867,29 @@ static void saturated_doorbell(void)
     }
     MUST(read(p->doorbell, &count, sizeof(count)) == sizeof(count));
     MUST(wait_for_answer(p, submit(p, message(p, GOOD_PROPERTIES)), reason).outcome == SHM_STORED);
+}
+
+/* Keeps its lane full of the largest messages that fit, as fast as it can. */
+static void never_stops_sending(void)
+{
+    struct peer *p = registered_peer();
+    unsigned sent = 0;
+    bool in_use[SHM_SLOTS] = {false};
+    for (uint64_t until_ns = mono_now_ns() + 3 * NS_PER_S; mono_now_ns() < until_ns;) {
+        for (unsigned slot = 0; slot < SHM_SLOTS; slot++) {
+            if (in_use[slot] && lane_client_is_answered(&p->lane, slot)) {
+                lane_client_free_slot(&p->lane, slot);
+                in_use[slot] = false;
+            }
+        }
+        while (p->lane.free_count > 0) {
+            struct shm_slot_record r = message(p, GOOD_PROPERTIES);
+            r.body_len = 20000;
+            in_use[submit(p, r)] = true;
+            sent++;
+        }
+    }
+    printf("%u messages", sent);
 }
 
 /* Wishes for wake bytes without end and never reads one: its socket fills, and nothing else happens. */
@@ -956,6 +1004,7 @@ static const struct {
     CASE(wrong_header),
     CASE(pidfd_of_another),
     CASE(forged_h),
+    CASE(left_over_that_ends_at_once),
     CASE(half_open),
     CASE(flooded),
     CASE(sends_after_attach),
@@ -972,6 +1021,7 @@ static const struct {
     CASE(strange_registrations),
     CASE(flips_during_the_drain),
     CASE(saturated_doorbell),
+    CASE(never_stops_sending),
     CASE(never_reads_wake_bytes),
     CASE(stands_still),
     CASE(dies_with_a_lie),

@@ -22,6 +22,8 @@
 
 /* The hub answers by the deadline and needs a little to do so; after this much more the library answers itself. */
 #define ANSWER_GRACE_NS (35 * NS_PER_MS)
+/* Later deadlines mean the same, 292 years after boot, and nothing can be added to them. */
+#define DEADLINE_MAX_NS ((uint64_t)INT64_MAX)
 /* How long a thread sleeps before it looks whether the hub is still there. */
 #define WAIT_SLICE_NS (50 * NS_PER_MS)
 #define WAIT_SLICE_LINK_DOWN_NS (5 * NS_PER_MS)

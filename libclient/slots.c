@@ -116,6 +116,8 @@ int slot_acquire(struct rmqhub *hub, uint32_t properties_len, uint32_t body_len,
 void slot_submit(struct rmqhub *hub, unsigned slot, struct shm_slot_record *record)
 {
     struct pending *p = &hub->pending[slot];
+    if (record->deadline_ns > DEADLINE_MAX_NS)
+        record->deadline_ns = DEADLINE_MAX_NS;
     p->flags = record->flags;
     p->deadline_ns = record->deadline_ns;
     p->uniq_len = record->uniq_len;

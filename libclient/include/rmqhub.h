@@ -18,7 +18,7 @@
  *
  * Time. Deadlines are absolute CLOCK_MONOTONIC nanoseconds (rmqhub_deadline_after_ms).
  * No call returns later than 50 ms after its deadline, whether the hub runs, hangs,
- * restarts or is gone. Wall-clock steps change nothing.
+ * restarts or is gone. Wall-clock steps change nothing. UINT64_MAX waits for ever.
  *
  * Threads. Every function may be called from any thread, except that an object must
  * not be freed while another call uses it, and that one rmqhub_message_t or

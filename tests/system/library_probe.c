@@ -300,6 +300,30 @@ static void credit(void)
     rmqhub_detach(hub);
 }
 
+/* The largest deadline is as good as none. */
+static void no_deadline(void)
+{
+    rmqhub_t *hub = NULL;
+    rmqhub_producer_t *p = NULL;
+    struct tally tally = {0};
+    rmqhub_message_t *m = message("patient");
+    CHECK_ERROR(rmqhub_attach(NULL, UINT64_MAX, &hub), RMQHUB_OK);
+    CHECK_ERROR(rmqhub_producer_new(hub, "Patient", &p), RMQHUB_OK);
+    CHECK_ERROR(rmqhub_producer_start(p, UINT64_MAX), RMQHUB_OK);
+    CHECK_ERROR(rmqhub_send(p, m, UINT64_MAX, NULL), RMQHUB_OK);
+    kill(hub_pid, SIGSTOP);
+    CHECK_ERROR(rmqhub_send_async(p, m, UINT64_MAX, count, &tally), RMQHUB_OK);
+    rmqhub_fd(hub);
+    for (uint64_t until = now_ms() + 100; now_ms() < until;)
+        CHECK(rmqhub_dispatch(hub, 0) == 0, "told %s", rmqhub_outcome_name(tally.last));
+    kill(hub_pid, SIGCONT);
+    CHECK_ERROR(rmqhub_flush(hub, UINT64_MAX), RMQHUB_OK);
+    CHECK(tally.calls == 1 && tally.last == RMQHUB_STORED, "%s", rmqhub_outcome_name(tally.last));
+    CHECK_ERROR(rmqhub_producer_shutdown(p, RMQHUB_SHUTDOWN_FINAL, UINT64_MAX), RMQHUB_OK);
+    rmqhub_message_free(m);
+    rmqhub_detach(hub);
+}
+
 static void oneway(void)
 {
     rmqhub_t *hub = attach();
@@ -471,6 +495,7 @@ static const struct {
     {"threads", threads},
     {"uniq_key", uniq_key},
     {"recorded", recorded},
+    {"no_deadline", no_deadline},
 };
 
 int main(int argc, char **argv)

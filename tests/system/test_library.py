@@ -40,6 +40,9 @@ class Library(SystemTest):
     def test_credit_is_refused_or_waited_for_never_exceeded(self):
         self.probe_with_hub("credit")
 
+    def test_the_largest_deadline_is_as_good_as_none(self):
+        self.probe_with_hub("no_deadline")
+
     def test_oneway_ends_unknown_with_or_without_a_callback(self):
         self.probe_with_hub("oneway")
 

@@ -18,7 +18,8 @@ static const struct {
     E(RMQHUB_ERR_GROUP_ILLEGAL, "the producer group breaks 4.9.3's rules: 1 to 255 of [%|a-zA-Z0-9_-], and not DEFAULT_PRODUCER"),
     E(RMQHUB_ERR_TOPIC_ILLEGAL, "the topic breaks 4.9.3's rules: 1 to 127 of [%|a-zA-Z0-9_-], and not SCHEDULE_TOPIC_XXXX"),
     E(RMQHUB_ERR_MESSAGE_ILLEGAL, "the message has no body"),
-    E(RMQHUB_ERR_MESSAGE_TOO_LARGE, "the body or the properties are too long"),
+    E(RMQHUB_ERR_MESSAGE_TOO_LARGE, "the body is longer than this producer's limit or than 262144 bytes, the most that this version sends, "
+                                    "or the properties are longer than 32767 bytes"),
     E(RMQHUB_ERR_PROPERTY_ILLEGAL, "a property is empty, has a reserved name, or contains the bytes 0x01 or 0x02"),
     E(RMQHUB_ERR_STATE, "the producer is not in a state for this call; rmqhub_last_problem names the state"),
     E(RMQHUB_ERR_DUPLICATE_GROUP, "this process already has a producer of this group under this instance name: use it, or another group"),

@@ -250,7 +250,11 @@ static int attach(struct sender *s)
     if (error == RMQHUB_OK)
         error = rmqhub_attach(options, rmqhub_deadline_after_ms((uint32_t)s->options->timeout_ms), &s->hub);
     rmqhub_options_free(options);
-    return error == RMQHUB_OK ? EXIT_OK : complain_about(s, "attach", error);
+    if (error != RMQHUB_ERR_TIMEOUT)
+        return error == RMQHUB_OK ? EXIT_OK : complain_about(s, "attach", error);
+    command_complain(s->command, "attach: %s: the hub is there but did not answer within %lld ms: it is stopped, hangs or is overloaded",
+                     rmqhub_error_name(error), (long long)s->options->timeout_ms);
+    return send_exit_code(error);
 }
 
 static int start_producer(struct sender *s)

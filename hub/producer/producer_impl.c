@@ -118,7 +118,7 @@ static void finish_replied(struct send_request *rq, const struct send_response *
             o.queue_id = response->queue_id;
         set_offset_msg_id(&o, response->msg_id);
     } else {
-        struct span remark = response->remark;
+        struct span remark = span_first_line(response->remark);
         snprintf(reason, sizeof(reason), "broker %s answered %d: %.*s", rq->broker->name, response->code,
                  (int)(remark.len < 500 ? remark.len : 500), remark.data ? remark.data : "");
         o.outcome = SEND_NOT_STORED;
@@ -141,9 +141,15 @@ static void finish_expired(struct send_request *rq, bool maybe_written)
                  ch ? ch->address : "no address", ch ? channel_state_name(ch->state) : "offline", ch && ch->last_error[0] ? ": " : "",
                  ch ? ch->last_error : "");
     } else {
-        const char *last = topic->last_error[0] ? topic->last_error : topic->table->name_server->last_error;
-        snprintf(reason, sizeof(reason), "the deadline passed while waiting for the route of topic %s%s%s", topic->name,
-                 last[0] ? ": " : "", last);
+        const struct name_server *ns = topic->table->name_server;
+        const char *asked = topic->fetching ? name_server_chosen(ns) : NULL;
+        const char *last = topic->last_error[0] ? topic->last_error : ns->last_error;
+        if (asked && !last[0])
+            snprintf(reason, sizeof(reason), "the deadline passed while waiting for the route of topic %s: nameserver %s has not answered",
+                     topic->name, asked);
+        else
+            snprintf(reason, sizeof(reason), "the deadline passed while waiting for the route of topic %s%s%s", topic->name,
+                     last[0] ? ": " : "", last);
     }
     finish_with(rq, maybe_written ? SEND_UNKNOWN : SEND_NOT_STORED, CLIENT_ERROR_ACCESS_BROKER_TIMEOUT, reason);
 }
@@ -255,7 +261,10 @@ static void refuse_without_queue(struct send_request *rq, int error)
 {
     char reason[REASON_MAX];
     const struct topic_entry *topic = rq->topic;
-    if (error < 0)
+    if (error == -ENOENT)
+        snprintf(reason, sizeof(reason), "no route for topic %s: create it, or let brokers do so (autoCreateTopicEnable); %s", topic->name,
+                 topic->last_error);
+    else if (error < 0)
         snprintf(reason, sizeof(reason), "no route for topic %s: %s", topic->name, topic->last_error);
     else if (rq->queue_id >= 0)
         snprintf(reason, sizeof(reason), "topic %s has no writable queue %d", topic->name, rq->queue_id);

@@ -186,8 +186,9 @@ static void note_failure(struct topic_entry *entry, const char *reason)
 static void note_code(struct topic_entry *entry, const struct send_response *response)
 {
     char text[160];
-    snprintf(text, sizeof(text), "nameserver answered %d: %.*s", response->code,
-             (int)(response->remark.len < 100 ? response->remark.len : 100), response->remark.data ? response->remark.data : "");
+    struct span remark = span_first_line(response->remark);
+    snprintf(text, sizeof(text), "nameserver answered %d: %.*s", response->code, (int)(remark.len < 100 ? remark.len : 100),
+             remark.data ? remark.data : "");
     note_failure(entry, text);
 }
 

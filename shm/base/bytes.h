@@ -27,6 +27,13 @@ static inline bool span_equals(struct span a, struct span b)
     return a.len == b.len && (a.len == 0 || memcmp(a.data, b.data, a.len) == 0);
 }
 
+/** Up to its first line feed. For remarks of servers, which add advice and stack traces below the cause. */
+static inline struct span span_first_line(struct span text)
+{
+    const char *end = text.len ? (const char *)memchr(text.data, '\n', text.len) : NULL;
+    return (struct span){text.data, end ? (size_t)(end - text.data) : text.len};
+}
+
 static inline uint16_t be16_load(const void *p)
 {
     const uint8_t *b = p;

@@ -214,7 +214,7 @@ static void no_route_is_not_stored_at_once(void **state)
     join_topic("missing");
     producer_send(&send.request);
     net_pump(&fx);
-    expect(SEND_NOT_STORED, CLIENT_ERROR_NOT_FOUND_TOPIC, "no route for topic missing");
+    expect(SEND_NOT_STORED, CLIENT_ERROR_NOT_FOUND_TOPIC, "no route for topic missing: create it");
     assert_non_null(strstr(send.reason, "answered 17"));
 }
 
@@ -259,6 +259,18 @@ static void silent_nameservers_are_named_at_the_deadline(void **state)
     expect(SEND_NOT_STORED, CLIENT_ERROR_ACCESS_BROKER_TIMEOUT, "waiting for the route of topic T");
     assert_non_null(strstr(send.reason, fx.name_servers[0]->address));
     assert_int_equal(topic->waiting_count, 0);
+}
+
+static void a_nameserver_that_hangs_is_named_at_the_deadline(void **state)
+{
+    (void)state;
+    cold();
+    fx.name_servers[0]->mute = true;
+    send.request.deadline_ns = event_loop_now_ns(fx.loop) + NS_PER_S;
+    producer_send(&send.request);
+    net_advance(&fx, 1030);
+    expect(SEND_NOT_STORED, CLIENT_ERROR_ACCESS_BROKER_TIMEOUT, "has not answered");
+    assert_non_null(strstr(send.reason, fx.name_servers[0]->address));
 }
 
 static void a_nameserver_that_returns_lets_the_waiting_go(void **state)
@@ -554,6 +566,7 @@ int main(void)
         T(a_new_topic_takes_the_default_topics_queues),
         T(a_topic_that_nobody_may_write_is_refused),
         T(silent_nameservers_are_named_at_the_deadline),
+        T(a_nameserver_that_hangs_is_named_at_the_deadline),
         T(a_nameserver_that_returns_lets_the_waiting_go),
         T(a_passed_deadline_is_never_sent),
         T(a_blocked_connection_gives_each_message_its_true_outcome),

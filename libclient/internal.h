@@ -45,6 +45,7 @@ struct link {
     _Atomic int state; /* enum link_state; written under link_lock */
     int fd;
     _Atomic int doorbell;
+    _Atomic uint64_t doorbell_inode;
     uint64_t fd_inode;
     uint64_t next_try_ns, backoff_ns;
     int final_error;

@@ -252,7 +252,7 @@ static int enter_h(struct rmqhub *hub, int h_fd, int doorbell, const struct atta
     }
     bool first = hub->h == NULL;
     uint64_t inode = link_inode_of(h_fd);
-    bool doorbell_kept = atomic_load(&hub->link.doorbell) >= 0;
+    bool doorbell_kept = fd_is_ours(atomic_load(&hub->link.doorbell), atomic_load(&hub->link.doorbell_inode));
     pthread_mutex_lock(&hub->lane_lock);
     if (first) {
         hub->h = map;
@@ -272,6 +272,7 @@ static int enter_h(struct rmqhub *hub, int h_fd, int doorbell, const struct atta
     pthread_mutex_unlock(&hub->lane_lock);
     if (r < 0)
         return r;
+    atomic_store(&hub->link.doorbell_inode, link_inode_of(doorbell));
     if (doorbell_kept) { /* under the old number, which other threads may be writing to right now */
         dup3(doorbell, atomic_load(&hub->link.doorbell), O_CLOEXEC);
         close(doorbell);
@@ -448,7 +449,9 @@ void link_drain_wake_bytes(struct rmqhub *hub)
 void link_ring(struct rmqhub *hub)
 {
     const uint64_t one = 1;
-    if (write(hub->link.doorbell, &one, sizeof(one)) < 0)
+    int doorbell = atomic_load(&hub->link.doorbell);
+    /* Looked at each time: eight bytes in a file of the application would be worse than a hub that is rung late. */
+    if (!fd_is_ours(doorbell, atomic_load(&hub->link.doorbell_inode)) || write(doorbell, &one, sizeof(one)) < 0)
         return; /* full: the hub was rung often enough */
 }
 

@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -381,8 +382,9 @@ static void closed_descriptors(void)
     int fds[64], files[2];
     CHECK(close_range(3, ~0u, 0) == 0, "close_range: %s", strerror(errno));
     CHECK(pipe(files) == 0, "pipe");
+    int file = memfd_create("application", MFD_CLOEXEC);
     for (int i = 0; i < 64; i++)
-        fds[i] = open("/dev/null", O_RDWR | O_CLOEXEC);
+        fds[i] = dup(file);
     for (int i = 0; i < 5; i++)
         send_ok(p, "after");
     for (int i = 0; i < 64; i++)
@@ -391,6 +393,7 @@ static void closed_descriptors(void)
     rmqhub_detach(hub);
     for (int i = 0; i < 64; i++)
         CHECK(fcntl(fds[i], F_GETFD) >= 0, "descriptor %d of the application was closed by detach", fds[i]);
+    CHECK(lseek(file, 0, SEEK_END) == 0, "%lld bytes were written into a file of the application", (long long)lseek(file, 0, SEEK_END));
 }
 
 struct sender {

@@ -159,7 +159,7 @@ RMQHUB_API int rmqhub_producer_set_namesrv(rmqhub_producer_t *p, const char *nam
 RMQHUB_API int rmqhub_producer_set_instance_name(rmqhub_producer_t *p, const char *name);
 RMQHUB_API int rmqhub_producer_set_unit_name(rmqhub_producer_t *p, const char *name);
 RMQHUB_API int rmqhub_producer_set_namespace(rmqhub_producer_t *p, const char *name_space);
-/** 4.9.3's maxMessageSize: largest body in bytes, 1 to 4194304 (default). */
+/** 4.9.3's maxMessageSize: largest body in bytes, 1 to 4194304 (default). This version sends at most 262144. */
 RMQHUB_API int rmqhub_producer_set_max_message_size(rmqhub_producer_t *p, uint32_t bytes);
 
 /**
@@ -243,6 +243,13 @@ struct rmqhub_timings {
 RMQHUB_API struct rmqhub_timings rmqhub_result_timings(const rmqhub_result_t *r);
 
 /* --------------------------------------------------------------------- send */
+
+/*
+ * Credit. An attachment has 256 slots and 512 KiB for bodies and properties, shared by all its threads. A message holds its
+ * share until its outcome was told: a sync send until it returns, an asynchronous one (and a oneway with a callback) until
+ * its callback ran. So a thread that waits for credit which only its own rmqhub_dispatch could free waits until its
+ * deadline: dispatch first. A body over 262144 bytes is MESSAGE_TOO_LARGE in this version.
+ */
 
 /**
  * Sends and waits for the outcome. Blocks until then, at most until @p deadline_ns + 50 ms.

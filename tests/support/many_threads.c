@@ -5,7 +5,7 @@
  *
  *   many_threads RUNTIME_DIR MILLISECONDS LATE_MS
  *
- * Prints one line per accepted message, "UNIQ_KEY OUTCOME DUPLICATED", and ends with status 1 when a
+ * Prints "started" once it is attached, and at its end one line per accepted message, "UNIQ_KEY OUTCOME DUPLICATED", and ends with status 1 when a
  * call came back later than its deadline and LATE_MS, when a callback ran twice or never, or when the
  * library said something impossible.
  */
@@ -160,6 +160,8 @@ int main(int argc, char **argv)
         failed(rmqhub_error_name(error));
         return 1;
     }
+    puts("started");
+    fflush(stdout);
     for (uintptr_t i = 0; i < SYNC_THREADS; i++)
         pthread_create(&senders[i], NULL, send_sync, (void *)i);
     for (uintptr_t i = 0; i < 2; i++) {

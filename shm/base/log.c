@@ -64,10 +64,14 @@ static void json_string(char *dst, size_t cap, const char *src)
     dst[o] = '\0';
 }
 
-static void emit(enum log_level level, const char *who, const char *message)
+static void tell_tap(enum log_level level, const char *who, const char *message)
 {
     if (config.tap && level <= LOG_LEVEL_INFO)
         config.tap(level, who, message);
+}
+
+static void print(enum log_level level, const char *who, const char *message)
+{
     if (level > config.threshold)
         return;
     char safe_who[160], safe[1536], line[2048];
@@ -103,27 +107,70 @@ static void emit(enum log_level level, const char *who, const char *message)
         return;
 }
 
+static uint64_t hash_text(uint64_t hash, const char *text)
+{
+    for (; *text; text++)
+        hash = (hash ^ (unsigned char)*text) * UINT64_C(0x100000001b3);
+    return hash;
+}
+
+/* Whether a warning need not be printed because its site said the same a short while ago. *repeats: what to tell now. */
+static bool is_repeated(struct log_site *site, uint64_t second, uint64_t hash, uint32_t *repeats)
+{
+    unsigned oldest = 0;
+    for (unsigned i = 0; i < LOG_RECENT; i++) {
+        if (site->recent[i].second < site->recent[oldest].second)
+            oldest = i;
+        if (site->recent[i].hash != hash)
+            continue;
+        if (second - site->recent[i].second < LOG_REPEAT_S) {
+            site->recent[i].repeats++;
+            return true;
+        }
+        *repeats = site->recent[i].repeats;
+        oldest = i;
+        break;
+    }
+    site->recent[oldest].hash = hash;
+    site->recent[oldest].second = second;
+    site->recent[oldest].repeats = 0;
+    return false;
+}
+
+/* A new second: what the last one held back is told. */
+static void enter_second(struct log_site *site, uint64_t second, enum log_level level, const char *who)
+{
+    char text[96];
+    if (site->dropped) {
+        snprintf(text, sizeof(text), "(%u further lines of the next kind were not printed)", site->dropped);
+        tell_tap(level, who, text);
+        print(level, who, text);
+    }
+    site->second = second;
+    site->lines = site->dropped = 0;
+}
+
 void log_line(struct log_site *site, enum log_level level, const char *who, const char *fmt, ...)
 {
     if (level > config.threshold && !(config.tap && level <= LOG_LEVEL_INFO))
         return;
     uint64_t second = mono_now_ns() / NS_PER_S;
     char message[1536];
-    if (site->second != second) {
-        uint32_t dropped = site->dropped;
-        *site = (struct log_site){.second = second};
-        if (dropped) {
-            snprintf(message, sizeof(message), "(%u further lines of the next kind were not printed)", dropped);
-            emit(level, who, message);
-        }
-    }
+    uint32_t repeats = 0;
+    if (site->second != second)
+        enter_second(site, second, level, who);
     if (site->lines++ >= LOG_BURST) {
         site->dropped++;
         return;
     }
     va_list ap;
     va_start(ap, fmt);
-    vsnprintf(message, sizeof(message), fmt, ap);
+    int n = vsnprintf(message, sizeof(message), fmt, ap);
     va_end(ap);
-    emit(level, who, message);
+    tell_tap(level, who, message);
+    if (level == LOG_LEVEL_WARN && is_repeated(site, second, hash_text(hash_text(1, who), message), &repeats))
+        return;
+    if (repeats && n >= 0 && (size_t)n < sizeof(message))
+        snprintf(message + n, sizeof(message) - (size_t)n, " (%u more times before)", repeats);
+    print(level, who, message);
 }

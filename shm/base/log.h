@@ -4,7 +4,9 @@
  *
  * The whole line passes the escaper, so that foreign names may be printed with a
  * plain %s. Lines are limited per call site (LOG_BURST in a second, the rest
- * counted and told once the second is over), so that a storm cannot fill a disk.
+ * counted and told once the second is over), so that a storm cannot fill a disk. A
+ * warning that says the same as a recent one of its site is counted, not repeated:
+ * a nameserver that is away for a night is a line every LOG_REPEAT_S.
  */
 #pragma once
 
@@ -14,11 +16,17 @@
 enum log_level { LOG_LEVEL_ERROR, LOG_LEVEL_WARN, LOG_LEVEL_INFO, LOG_LEVEL_DEBUG };
 
 #define LOG_BURST 50
+#define LOG_REPEAT_S 60
+#define LOG_RECENT 4
 
 /** Per call site; zero-initialised static storage. */
 struct log_site {
     uint64_t second;
     uint32_t lines, dropped;
+    struct {
+        uint64_t hash, second; /* of the text, and when it was last printed; hash 0: empty */
+        uint32_t repeats;      /* since then */
+    } recent[LOG_RECENT];
 };
 
 /** Sets the threshold and the form (text, or one JSON object a line). */

@@ -100,7 +100,7 @@ static void on_result(void *ctx, const rmqhub_result_t *result)
 static void *send_async(void *arg)
 {
     static _Atomic unsigned times[2][MESSAGES_MAX];
-    bool oneway = arg != NULL;
+    bool oneway = (uintptr_t)arg != 0;
     rmqhub_message_t *m = NULL;
     rmqhub_message_new("Threads", oneway ? "oneway" : "async", oneway ? 6 : 5, &m);
     for (unsigned i = 0; i < MESSAGES_MAX && !atomic_load(&stop); i++) {
@@ -119,7 +119,7 @@ static void *send_async(void *arg)
 
 static void *dispatch(void *arg)
 {
-    bool polls = arg != NULL;
+    bool polls = (uintptr_t)arg != 0;
     while (!atomic_load(&stop_dispatching)) {
         struct pollfd p = {.fd = polls ? rmqhub_fd(hub) : -1, .events = POLLIN};
         poll(&p, 1, polls ? 100 : 1);

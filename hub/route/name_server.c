@@ -64,22 +64,6 @@ static void shuffle(struct name_server *ns)
     }
 }
 
-static bool contains(const struct name_server *ns, const char *address)
-{
-    for (unsigned i = 0; i < ns->count; i++)
-        if (strcmp(ns->addresses[i], address) == 0)
-            return true;
-    return false;
-}
-
-static void adopt(struct name_server *ns, const struct address_list *list)
-{
-    memcpy(ns->addresses, list->addresses, sizeof(ns->addresses));
-    ns->count = list->count;
-    ns->chosen = -1;
-    shuffle(ns);
-}
-
 int name_server_init(struct name_server *ns, struct remoting_client *client, const char *list, uint64_t seed)
 {
     struct address_list parsed;
@@ -88,28 +72,9 @@ int name_server_init(struct name_server *ns, struct remoting_client *client, con
     if (r < 0)
         return r;
     ns->next = next_random(ns) % 999;
-    adopt(ns, &parsed);
-    return 0;
-}
-
-int name_server_update(struct name_server *ns, const char *list)
-{
-    struct address_list parsed;
-    int r = parse_list(list, &parsed);
-    if (r < 0)
-        return r;
-    bool differs = parsed.count != ns->count;
-    for (unsigned i = 0; i < parsed.count; i++)
-        differs |= !contains(ns, parsed.addresses[i]);
-    if (!differs)
-        return 0;
-    char chosen[CHANNEL_ADDRESS_MAX + 1] = "";
-    if (ns->chosen >= 0)
-        memcpy(chosen, ns->addresses[ns->chosen], sizeof(chosen));
-    adopt(ns, &parsed);
-    for (unsigned i = 0; chosen[0] && i < ns->count; i++)
-        if (strcmp(ns->addresses[i], chosen) == 0)
-            ns->chosen = (int)i;
+    memcpy(ns->addresses, parsed.addresses, sizeof(ns->addresses));
+    ns->count = parsed.count;
+    shuffle(ns);
     return 0;
 }
 
@@ -120,7 +85,10 @@ const char *name_server_chosen(const struct name_server *ns)
 
 bool name_server_owns(const struct name_server *ns, const struct channel *channel)
 {
-    return contains(ns, channel->address);
+    for (unsigned i = 0; i < ns->count; i++)
+        if (strcmp(ns->addresses[i], channel->address) == 0)
+            return true;
+    return false;
 }
 
 /* One call with its remaining tries. */

@@ -24,8 +24,6 @@ struct name_server {
 
 /** Parses "host:port;host:port" and shuffles. 0 | -EINVAL (empty, or an entry without host or port) | -E2BIG. */
 int name_server_init(struct name_server *ns, struct remoting_client *client, const char *list, uint64_t seed);
-/** Replaces the list as 4.9.3 does: ignored when empty or a mere reordering. Same errors. */
-int name_server_update(struct name_server *ns, const char *list);
 
 /** Checks a list without using it. 0 | -EINVAL | -E2BIG. */
 int name_server_check_list(const char *list);

@@ -380,6 +380,45 @@ static void encode_header(struct topic_entry *e)
     e->header_len = (uint16_t)w.pos;
 }
 
+static void free_entry(struct topic_entry *e)
+{
+    list_unlink(&e->poll_link);
+    topic_publish_info_deinit(&e->info);
+    topic_route_data_free(e->route);
+    free(e);
+}
+
+static void remove_entry(struct topic_route_table *t, uint32_t index)
+{
+    struct topic_entry *e = t->entries[index];
+    struct topic_entry **at = &t->buckets[hash_name(e->name, e->name_len) & (t->bucket_count - 1)];
+    while (*at != e)
+        at = &(*at)->hash_next;
+    *at = e->hash_next;
+    t->entries[index] = t->entries[--t->count];
+    free_entry(e);
+}
+
+static bool is_unused(const struct topic_entry *e)
+{
+    return e->refs == 0 && !e->fetching && e->waiting_count == 0;
+}
+
+/* Makes room in a full table: of the topics that nobody holds, the one that was used longest ago goes. */
+static bool evict_unused(struct topic_route_table *t)
+{
+    uint32_t oldest = t->count;
+    for (uint32_t i = 0; i < t->count; i++) {
+        const struct topic_entry *e = t->entries[i];
+        if (is_unused(e) && (oldest == t->count || e->last_used_ns < t->entries[oldest]->last_used_ns))
+            oldest = i;
+    }
+    if (oldest == t->count)
+        return false;
+    remove_entry(t, oldest);
+    return true;
+}
+
 int topic_route_table_acquire(struct topic_route_table *t, const char *name, size_t len, struct topic_entry **out)
 {
     if (validate_topic((struct span){name, len}))
@@ -390,7 +429,7 @@ int topic_route_table_acquire(struct topic_route_table *t, const char *name, siz
         *out = e;
         return 0;
     }
-    if (t->count == TOPICS_MAX)
+    if (t->count == TOPICS_MAX && !evict_unused(t))
         return -EDQUOT;
     if (t->count == t->bucket_count && grow_buckets(t) < 0)
         return -ENOMEM;
@@ -418,32 +457,13 @@ void topic_entry_unref(struct topic_entry *entry)
     entry->last_used_ns = event_loop_now_ns(entry->table->loop);
 }
 
-static void free_entry(struct topic_entry *e)
-{
-    list_unlink(&e->poll_link);
-    topic_publish_info_deinit(&e->info);
-    topic_route_data_free(e->route);
-    free(e);
-}
-
-static void remove_entry(struct topic_route_table *t, uint32_t index)
-{
-    struct topic_entry *e = t->entries[index];
-    struct topic_entry **at = &t->buckets[hash_name(e->name, e->name_len) & (t->bucket_count - 1)];
-    while (*at != e)
-        at = &(*at)->hash_next;
-    *at = e->hash_next;
-    t->entries[index] = t->entries[--t->count];
-    free_entry(e);
-}
-
 unsigned topic_route_table_expire(struct topic_route_table *t)
 {
     uint64_t now = event_loop_now_ns(t->loop);
     unsigned expired = 0;
     for (uint32_t i = t->count; i-- > 0;) {
         struct topic_entry *e = t->entries[i];
-        if (e->refs > 0 || e->fetching || e->waiting_count > 0 || now - e->last_used_ns <= t->idle_expiry_ns)
+        if (!is_unused(e) || now - e->last_used_ns <= t->idle_expiry_ns)
             continue;
         LOG_INFO(e->name, "idle, no longer polled");
         remove_entry(t, i);

@@ -171,8 +171,6 @@ bool hub_is_forked(const struct rmqhub *hub);
 int slot_acquire(struct rmqhub *hub, uint32_t properties_len, uint32_t body_len, uint64_t deadline_ns, bool may_wait, unsigned *slot_out);
 /** Accepts: publishes the record and rings the doorbell if the hub sleeps. */
 void slot_submit(struct rmqhub *hub, unsigned slot, struct shm_slot_record *record);
-/** Takes back a slot that was not submitted. */
-void slot_cancel(struct rmqhub *hub, unsigned slot);
 /** Waits (without lane_lock) until the slot is answered or its deadline and grace have passed; then ends it. Fills @p result. */
 void slot_wait(struct rmqhub *hub, unsigned slot, rmqhub_result_t *result);
 /** Ends an answered slot. */

@@ -140,12 +140,6 @@ void slot_submit(struct rmqhub *hub, unsigned slot, struct shm_slot_record *reco
         link_ring(hub);
 }
 
-void slot_cancel(struct rmqhub *hub, unsigned slot)
-{
-    hub->lane.free_slots[hub->lane.free_count++] = (uint8_t)slot;
-    free_slot(hub, slot);
-}
-
 static void count_outcome(struct rmqhub *hub, enum rmqhub_outcome outcome)
 {
     hub->stats.stored += outcome == RMQHUB_STORED;

@@ -290,7 +290,7 @@ static void expire_lingering(void *ctx)
         if (p && p->state == PRODUCER_LINGERING && p->linger_until_ns <= now)
             start_unregistering(p);
     }
-    if (!in->draining && in->holds == 0 && mq_client_instance_is_unused(in))
+    if (!in->draining && mq_client_instance_is_unused(in))
         mq_client_instance_drain(in);
 }
 
@@ -428,22 +428,12 @@ struct mq_client_instance *mq_client_instance_free(struct mq_client_instance *in
 
 /* ---- end ---- */
 
-void mq_client_instance_hold(struct mq_client_instance *in)
-{
-    in->holds++;
-}
-
-void mq_client_instance_release(struct mq_client_instance *in)
-{
-    in->holds--;
-}
-
 bool mq_client_instance_is_unused(const struct mq_client_instance *in)
 {
     uint32_t topic_refs = 0;
     for (uint32_t i = 0; i < in->routes.count; i++)
         topic_refs += in->routes.entries[i]->refs + in->routes.entries[i]->waiting_count;
-    return in->holds == 0 && in->producers.count <= 1 && topic_refs <= 1; /* the inner group, the create-topic key */
+    return in->producers.count <= 1 && topic_refs <= 1; /* the inner group, the create-topic key */
 }
 
 void mq_client_instance_drain(struct mq_client_instance *in)

@@ -41,16 +41,11 @@ struct mq_client_instance {
     struct producer *inner_producer;
     struct topic_entry *create_topic_entry; /* the create-topic key, polled from the start */
     struct list_link registrations;         /* struct registration: what each broker connection knows of us */
-    uint32_t holds;
-    bool draining; /* unregisters everything; of no use any more, or the hub stops */
+    bool draining;                          /* unregisters everything; of no use any more, or the hub stops */
     uint64_t unsupported_requests, requests_from_brokers;
     void (*changed)(void *ctx);
     void *changed_ctx;
 };
-
-/** Keeps the instance from being shut down as unused between get_or_create() and the first producer. */
-void mq_client_instance_hold(struct mq_client_instance *instance);
-void mq_client_instance_release(struct mq_client_instance *instance);
 
 /**
  * The entry of a topic (name already wrapped with its namespace), counted; polled while referenced and until idle expiry.

@@ -6,8 +6,6 @@
 
 #include "hub/remoting/wire_json.h"
 
-#include <strings.h>
-
 struct span remoting_command_ext(const struct remoting_command *command, const char *key)
 {
     struct span wanted = span_of(key);
@@ -21,10 +19,4 @@ bool remoting_command_ext_i64(const struct remoting_command *command, const char
 {
     struct span text = remoting_command_ext(command, key);
     return text.data && span_to_i64(text, out);
-}
-
-bool remoting_command_ext_bool(const struct remoting_command *command, const char *key, bool absent)
-{
-    struct span text = remoting_command_ext(command, key);
-    return text.data ? text.len == 4 && strncasecmp(text.data, "true", 4) == 0 : absent;
 }

@@ -56,6 +56,3 @@ struct span remoting_command_ext(const struct remoting_command *command, const c
 
 /** Reads an ext field that must be a whole decimal int64. False when absent or anything else; @p out is then unchanged. */
 bool remoting_command_ext_i64(const struct remoting_command *command, const char *key, int64_t *out);
-
-/** Reads an ext field as Java's parseBoolean does ("true" in any case, all else false); @p absent when it is absent. */
-bool remoting_command_ext_bool(const struct remoting_command *command, const char *key, bool absent);

@@ -50,16 +50,6 @@ int properties_validate(const char *data, size_t len)
     return rest.len == 0 ? 0 : -EINVAL;
 }
 
-struct span properties_find(const char *data, size_t len, struct span wanted)
-{
-    struct span rest = {data, len}, name, value, found = {NULL, 0};
-    while (properties_next(&rest, &name, &value)) {
-        if (span_equals(name, wanted))
-            found = value;
-    }
-    return found;
-}
-
 /* MessageConst.STRING_HASH_SET of 4.9.3: names that only the client or the broker may set. */
 /* clang-format off */
 static const char *const reserved_names[] = {

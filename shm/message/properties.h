@@ -27,8 +27,5 @@ bool properties_next(struct span *rest, struct span *name, struct span *value);
 /** 0 when every entry has a name and a value and the whole is at most PROPERTIES_MAX_LENGTH, else -EINVAL. */
 int properties_validate(const char *data, size_t len);
 
-/** The value of @p name (the last one wins, as in Java), or data == NULL. */
-struct span properties_find(const char *data, size_t len, struct span name);
-
 /** NULL when an application may set this pair, else one line that names the rule (Message.putUserProperty). */
 const char *property_refuse_user(struct span name, struct span value);

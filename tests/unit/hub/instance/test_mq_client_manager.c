@@ -141,21 +141,11 @@ static void instances_are_bounded(void **state)
     const char *why = NULL;
     for (unsigned i = 0; i < MQ_CLIENT_INSTANCES_MAX; i++) {
         snprintf(name, sizeof(name), "i%u", i);
-        mq_client_instance_hold(get(NULL, NULL, name, NULL));
+        get(NULL, NULL, name, NULL);
     }
     struct instance_key key = {.instance_name = "more"};
     assert_int_equal(mq_client_manager_get_or_create(manager, &key, &in, &why), -EDQUOT);
     assert_non_null(why);
-}
-
-static void a_held_instance_stays(void **state)
-{
-    (void)state;
-    struct mq_client_instance *in = get(NULL, NULL, "app", NULL);
-    mq_client_instance_hold(in);
-    assert_false(mq_client_instance_is_unused(in));
-    mq_client_instance_release(in);
-    assert_true(mq_client_instance_is_unused(in));
 }
 
 static void the_start_order_fills_the_tables(void **state)
@@ -189,8 +179,8 @@ static void an_address_is_always_found(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        T(equal_keys_share_an_instance), T(client_ids_follow_the_rules),      T(bad_keys_are_refused_by_name), T(instances_are_bounded),
-        T(a_held_instance_stays),        T(the_start_order_fills_the_tables), T(an_address_is_always_found),
+        T(equal_keys_share_an_instance), T(client_ids_follow_the_rules),      T(bad_keys_are_refused_by_name),
+        T(instances_are_bounded),        T(the_start_order_fills_the_tables), T(an_address_is_always_found),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

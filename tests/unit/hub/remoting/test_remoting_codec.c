@@ -144,9 +144,6 @@ static void test_json_header(void **state)
     assert_false(remoting_command_ext_i64(&c, "TRACE_ON", &n));
     assert_false(remoting_command_ext_i64(&c, "none", &n));
     assert_int_equal(n, -5);
-    assert_true(remoting_command_ext_bool(&c, "TRACE_ON", false));
-    assert_false(remoting_command_ext_bool(&c, "n", true));
-    assert_true(remoting_command_ext_bool(&c, "none", true));
 }
 
 static void test_json_header_defaults(void **state)

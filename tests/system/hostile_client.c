@@ -264,13 +264,18 @@ static int32_t ask(struct peer *p, uint8_t op, uint8_t flags, uint16_t producer_
 }
 
 /* Group at handle 1, topic at handle 2. */
-static struct peer *registered_peer(void)
+static void register_both(struct peer *p)
 {
-    struct peer *p = attached_peer();
     write_registration(p, 1, SHM_KIND_PRODUCER, 0, "hostile");
     write_registration(p, 2, SHM_KIND_TOPIC, 1, "Hostile");
     MUST(ask(p, SHM_OP_REGISTER, 0, 1, 0) == SHM_ANSWER_OK);
     MUST(ask(p, SHM_OP_REGISTER, SHM_SLOT_TOPIC, 1, 2) == SHM_ANSWER_OK);
+}
+
+static struct peer *registered_peer(void)
+{
+    struct peer *p = attached_peer();
+    register_both(p);
     return p;
 }
 
@@ -518,6 +523,23 @@ static void left_over_that_ends_at_once(void)
     }
     usleep(300000);
     MUST(!is_hung_up(p, 0));
+}
+
+/* A clock that is an hour ahead, as in another time namespace: deadlines are read on that clock. */
+static void another_clock(void)
+{
+    const uint64_t ahead_ns = 3600 * NS_PER_S;
+    char reason[SHM_REASON_BYTES];
+    struct peer *p = new_peer();
+    p->request.monotonic_ns += ahead_ns;
+    send_request(p);
+    expect_attached(p);
+    register_both(p);
+    struct shm_slot_record r = message(p, GOOD_PROPERTIES);
+    r.deadline_ns = mono_now_ns() + ahead_ns + 2 * NS_PER_S;
+    MUST(wait_for_answer(p, submit(p, r), reason).outcome == SHM_STORED);
+    r.deadline_ns = mono_now_ns() + ahead_ns - NS_PER_S;
+    MUST(wait_for_answer(p, submit(p, r), reason).outcome == SHM_NOT_STORED && strstr(reason, "deadline"));
 }
 
 static void half_open(void)
@@ -1005,6 +1027,7 @@ static const struct {
     CASE(pidfd_of_another),
     CASE(forged_h),
     CASE(left_over_that_ends_at_once),
+    CASE(another_clock),
     CASE(half_open),
     CASE(flooded),
     CASE(sends_after_attach),

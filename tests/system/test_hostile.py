@@ -68,7 +68,7 @@ class Hostile(SystemTest):
 
     def test_attacks_on_the_handshake(self):
         self.in_front_of_a_bystander("no_attach_at_all", "wrong_version", "wrong_descriptors", "wrong_segment", "wrong_header",
-                                     "pidfd_of_another", "forged_h", "left_over_that_ends_at_once")
+                                     "pidfd_of_another", "forged_h", "left_over_that_ends_at_once", "another_clock")
         for reason in ("not an ATTACH", "different versions", "seals are missing", "wrong size", "not a memfd", "nonce differs"):
             self.assertIn(reason, self.log_since(0))
 

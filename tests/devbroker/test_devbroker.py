@@ -16,26 +16,9 @@ import unittest
 HERE = pathlib.Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE.parent / "support"), str(HERE.parent / "real")]
 from devbroker import DevBroker, parse_log  # noqa: E402
+from remoting_frame import FRAMES, Frame  # noqa: E402
 
-FRAMES = HERE.parent / "frames"
 BIN = pathlib.Path(os.environ.get("RMQHUB_BIN_DIR", HERE.parent.parent / "build/dev/bin"))
-
-
-class Frame:
-    """A decoded frame: header fields as attributes."""
-
-    def __init__(self, data):
-        total, packed = struct.unpack(">iI", data[:8])
-        assert total == len(data) - 4
-        header_len = packed & 0xFFFFFF
-        self.body = data[8 + header_len:]
-        header = json.loads(data[8:8 + header_len])
-        self.code, self.flag, self.opaque = header["code"], header["flag"], header["opaque"]
-        self.ext, self.remark = header.get("extFields") or {}, header.get("remark")
-        self.language, self.version = header["language"], header["version"]
-
-    def json_body(self):
-        return json.loads(re.sub(rb'([{,])(\d+):', rb'\1"\2":', self.body))
 
 
 def request(code, ext=None, body=b"", opaque=1, flag=0):

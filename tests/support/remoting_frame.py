@@ -13,7 +13,7 @@ _LANGUAGES = ("JAVA", "CPP", "DOTNET", "PYTHON", "DELPHI", "ERLANG", "RUBY", "OT
 
 
 class Frame:
-    """One whole frame, its length prefix included. An absent extFields or remark and an empty one are the same."""
+    """One whole frame, its length prefix included. No ext fields and empty ones are the same; no remark is None."""
 
     def __init__(self, data):
         total, packed = struct.unpack(">iI", data[:8])
@@ -27,12 +27,12 @@ class Frame:
     def _read_json(self, header):
         h = json.loads(header)
         self.code, self.language, self.version, self.opaque, self.flag = (h[k] for k in ("code", "language", "version", "opaque", "flag"))
-        self.remark, self.ext = h.get("remark") or "", h.get("extFields") or {}
+        self.remark, self.ext = h.get("remark"), h.get("extFields") or {}
 
     def _read_binary(self, header):
         self.code, language, self.version, self.opaque, self.flag, remark_len = struct.unpack(">hBhiii", header[:17])
         self.language = _LANGUAGES[language]
-        self.remark = header[17:17 + remark_len].decode()
+        self.remark = header[17:17 + remark_len].decode() if remark_len else None
         at = 17 + remark_len
         ext_len, = struct.unpack(">i", header[at:at + 4])
         at += 4

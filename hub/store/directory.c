@@ -58,9 +58,11 @@ int directory_open(int *fd, const char *path, mode_t mode, mode_t allowed_mode, 
     struct stat st;
     int dirfd = open_or_create(path, mode);
     if (dirfd < 0) {
-        bool link = dirfd == -ELOOP || dirfd == -ENOTDIR;
-        snprintf(problem, cap, "%s: %s", path,
-                 link ? "is not a directory (a symbolic link is not followed); remove it or name another" : strerror(-dirfd));
+        if (dirfd == -ELOOP || dirfd == -ENOTDIR)
+            snprintf(problem, cap, "%s: is not a directory (a symbolic link is not followed); remove it or name another", path);
+        else
+            snprintf(problem, cap, "%s: cannot be made or opened: %s; make it for uid %lu or name another", path, strerror(-dirfd),
+                     (unsigned long)geteuid());
         return dirfd;
     }
     if (fstat(dirfd, &st) == 0 && st.st_uid == geteuid() && (st.st_mode & 07777 & ~(allowed_mode | S_ISVTX | S_ISGID)) == 0) {
@@ -105,7 +107,8 @@ int directory_lock(int *fd, int dirfd, const char *path, char *problem, size_t c
         error = EBUSY;
         snprintf(problem, cap, "another hub (pid %ld) is running on %s; stop it first, or name another directory", lock_holder(lock), path);
     } else {
-        snprintf(problem, cap, "%s/%s: %s", path, RUNTIME_FILE_LOCK, strerror(error));
+        snprintf(problem, cap, "%s/%s cannot be written: %s; repair that or name another directory", path, RUNTIME_FILE_LOCK,
+                 strerror(error));
     }
     if (lock >= 0)
         close(lock);

@@ -48,6 +48,12 @@ class Directories(SystemTest):
         self.file("state", "")
         self.refused(self.state_dir, "is not a directory")
 
+    def test_a_place_that_may_not_be_written_is_named(self):
+        self.runtime_dir.mkdir(mode=0o700)
+        self.state_dir = self.runtime_dir / "shut" / "state"
+        self.state_dir.parent.mkdir(mode=0o500)
+        self.refused(self.state_dir, "cannot be made or opened: Permission denied", "name another")
+
     @unittest.skipUnless(os.geteuid() == 0, "needs root to play another user")
     def test_another_user_cannot_take_the_directories_over(self):
         self.runtime_dir.mkdir(mode=0o755)

@@ -48,8 +48,9 @@ void lane_client_read_answer(const struct lane_client *lane, unsigned slot, stru
 void lane_client_free_slot(struct lane_client *lane, unsigned slot);
 
 /**
- * Next slot in the async ring whose answer is readable, or -1. Skips entries of uses that ended. Such entries can pile
- * up until the ring is lapped; then every slot is looked at once, so the caller skips those that are not async.
+ * Next slot in the async ring whose answer is readable, or -1. Skips entries of uses that ended; but the slot may be in
+ * use again, and by a sync caller, so the caller of this skips those that are not async. Such entries can pile up until
+ * the ring is lapped; then every slot is looked at once.
  */
 int lane_client_next_async(struct lane_client *lane);
 bool lane_client_has_async(const struct lane_client *lane);

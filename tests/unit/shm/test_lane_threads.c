@@ -41,6 +41,7 @@ struct bench {
     unsigned present; /* which h; lock */
     pthread_mutex_t lock;
     struct lane_client client; /* lock */
+    bool is_async[SHM_SLOTS];  /* lock */
     int doorbell;
     _Atomic bool stop;
     _Atomic unsigned failures;
@@ -102,6 +103,7 @@ static int submit(unsigned caller, unsigned call, uint8_t flags)
         return -1;
     struct shm_slot_record record = {.op = SHM_OP_SEND, .flags = flags, .body_off = (uint32_t)slot * BODY_STRIDE, .body_len = BODY_STRIDE};
     record.deadline_ns = token_of(caller, call);
+    bench.is_async[slot] = flags & SHM_SLOT_ASYNC;
     memset(bench.c->arena + record.body_off, (int)(call & 0xff), BODY_STRIDE);
     if (lane_client_submit(&bench.client, (unsigned)slot, &record)) {
         const uint64_t one = 1;
@@ -162,8 +164,12 @@ static void *async_caller(void *arg)
         int slot = submitted < CALLS && submitted - told < 100 ? submit(caller, submitted, SHM_SLOT_ASYNC) : -1;
         if (slot >= 0)
             call_of[slot] = submitted++;
-        for (int answered; (answered = lane_client_next_async(&bench.client)) >= 0; told++)
+        for (int answered; (answered = lane_client_next_async(&bench.client)) >= 0;) {
+            if (!bench.is_async[answered])
+                continue; /* an entry of an earlier use, carried over; now a sync caller has the slot */
             read_and_free((unsigned)answered, caller, call_of[answered]);
+            told++;
+        }
         pthread_mutex_unlock(&bench.lock);
         if (slot < 0)
             sched_yield();

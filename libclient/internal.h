@@ -22,6 +22,8 @@
 
 /* The hub answers by the deadline and needs a little to do so; after this much more the library answers itself. */
 #define ANSWER_GRACE_NS (35 * NS_PER_MS)
+/* A send adds UNIQ_KEY and WAIT to the message's own properties; with their separators they fit well within this. */
+#define PROPERTIES_ADDED_MAX 96u
 /* Later deadlines mean the same, 292 years after boot, and nothing can be added to them. */
 #define DEADLINE_MAX_NS ((uint64_t)INT64_MAX)
 /* How long a thread sleeps before it looks whether the hub is still there. */
@@ -124,7 +126,6 @@ struct rmqhub_producer {
 struct rmqhub_message {
     char topic[128];
     uint32_t topic_hash;
-    const char *topic_problem;
     void *body;
     uint32_t body_len, body_cap;
     char *properties; /* everything but WAIT and UNIQ_KEY, encoded */

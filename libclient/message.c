@@ -5,9 +5,6 @@
 #include "shm/message/properties.h"
 #include "shm/message/validators.h"
 
-/* Room that a send adds to the message's own properties: UNIQ_KEY and WAIT. */
-#define PROPERTIES_ADDED_MAX 96u
-
 static uint32_t hash_of(const char *text, size_t len)
 {
     uint32_t hash = 2166136261u;
@@ -78,8 +75,6 @@ int rmqhub_message_set_body(rmqhub_message_t *m, const void *body, size_t body_l
 static int replace_property(rmqhub_message_t *m, struct span name, struct span value)
 {
     size_t need = m->properties_len + name.len + value.len + 2;
-    if (need > PROPERTIES_MAX_LENGTH - PROPERTIES_ADDED_MAX)
-        return RMQHUB_ERR_MESSAGE_TOO_LARGE;
     char *fresh = malloc(need);
     if (!fresh)
         return RMQHUB_ERR_NO_MEMORY;
@@ -91,6 +86,10 @@ static int replace_property(rmqhub_message_t *m, struct span name, struct span v
     }
     if (value.len)
         properties_append(fresh, need, &len, name, value);
+    if (len > PROPERTIES_MAX_LENGTH - PROPERTIES_ADDED_MAX) {
+        free(fresh);
+        return RMQHUB_ERR_MESSAGE_TOO_LARGE;
+    }
     free(m->properties);
     m->properties = fresh;
     m->properties_len = (uint32_t)len;

@@ -13,9 +13,6 @@
 #include "shm/message/properties.h"
 #include "shm/message/validators.h"
 
-/* WAIT=true and UNIQ_KEY with their separators fit well within this. */
-#define PROPERTIES_ADDED_MAX 96u
-
 static const char *const state_names[] = {"CREATE_JUST", "RUNNING", "SHUTDOWN_ALREADY", "START_FAILED"};
 
 int rmqhub_producer_new(rmqhub_t *hub, const char *group, rmqhub_producer_t **out)

@@ -178,6 +178,14 @@ static void bad_messages(void)
     CHECK_ERROR(rmqhub_message_put_property(m, "KEYS", "k"), RMQHUB_ERR_PROPERTY_ILLEGAL);
     CHECK_ERROR(rmqhub_message_put_property(m, "", "v"), RMQHUB_ERR_PROPERTY_ILLEGAL);
     CHECK_ERROR(rmqhub_message_put_property(m, "n", "a\1b"), RMQHUB_ERR_PROPERTY_ILLEGAL);
+    char *text = calloc(1, 32768);
+    memset(text, 'v', 32000);
+    CHECK_ERROR(rmqhub_message_put_property(m, "n", text), RMQHUB_OK);
+    CHECK_ERROR(rmqhub_message_put_property(m, "n", text), RMQHUB_OK); /* takes the place of the first */
+    CHECK_ERROR(rmqhub_send(p, m, in_ms(5000), NULL), RMQHUB_OK);
+    memset(text, 'v', 32767);
+    CHECK_ERROR(rmqhub_message_put_property(m, "n", text), RMQHUB_ERR_MESSAGE_TOO_LARGE);
+    free(text);
     CHECK_ERROR(rmqhub_message_set_uniq_key(m, "nothex"), RMQHUB_ERR_INVALID_ARGUMENT);
     CHECK_ERROR(rmqhub_send(p, m, in_ms(5000), NULL), RMQHUB_OK);
     rmqhub_producer_t *small = NULL;

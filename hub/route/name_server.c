@@ -177,7 +177,7 @@ int name_server_invoke(struct name_server *ns, int32_t code, const struct ext_fi
     lookup->ext_count = ext_count;
     ns->requests++;
     int r = try_next(lookup);
-    if (r < 0)
+    if (r != 0)
         free(lookup);
     return r;
 }

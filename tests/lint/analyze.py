@@ -54,6 +54,8 @@ def flags_of(command):
 def run(command):
     done = subprocess.run(command, cwd=sources.ROOT, text=True, errors="replace", stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
                           check=False)
+    if done.returncode < 0:  # killed: it has not said that anything is clean
+        sys.exit(f"analyze: signal {-done.returncode} ended {shlex.join(command)}")
     return done.returncode, done.stdout
 
 
@@ -83,9 +85,8 @@ TOOLS = {
 
 
 def cache_path(tool, unit, preprocessed):
-    function, program, config = TOOLS[tool]
-    parts = [tool, version_of(program), sources.read(config) if config else repr(CPPCHECK), repr(function.__code__.co_consts),
-             unit.path, preprocessed]
+    _, program, config = TOOLS[tool]
+    parts = [tool, version_of(program), sources.read(config) if config else "", sources.read("tests/lint/analyze.py"), unit.path, preprocessed]
     return os.path.join(CACHE, hashlib.sha256("\0".join(parts).encode(errors="replace")).hexdigest())
 
 

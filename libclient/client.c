@@ -186,8 +186,10 @@ void rmqhub_detach(rmqhub_t *hub)
     LIST_FOR_EACH_SAFE (it, next, &hub->producers)
         producer_free_memory(LIST_ENTRY(it, struct rmqhub_producer, link));
     if (!forked) {
-        if (hub->c)
+        if (hub->c) {
+            shm_store_release(&hub->c->header.detached, 1); /* before the hang-up, after which the hub reads it */
             munmap(hub->c, SHM_C_BYTES);
+        }
         if (hub->h)
             munmap(hub->h, SHM_H_BYTES);
         if (hub->alive_word)

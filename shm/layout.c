@@ -9,6 +9,7 @@ uint64_t shm_layout_fingerprint(void)
     /* clang-format off */
     static const uint32_t facts[] = {
         FIELD(struct shm_c_header, features_required), FIELD(struct shm_c_header, nonce), FIELD(struct shm_c_header, want_byte),
+        FIELD(struct shm_c_header, detached),
         FIELD(struct shm_registration_record, kind), FIELD(struct shm_registration_record, parent),
         FIELD(struct shm_registration_record, max_message_size), FIELD(struct shm_registration_record, string_len),
         FIELD(struct shm_registration_record, text), FIELD(struct shm_registration, words),

@@ -90,6 +90,7 @@ struct shm_c_header {
     uint8_t reserved[64];
     /* Raised by the client when it wants one byte on the socket at the next async completion. */
     _Alignas(SHM_ALONE) shm_u64 want_byte;
+    shm_u64 detached; /* 1: the client left for good; its tail is final though its process lives */
 };
 
 enum shm_registration_kind { SHM_KIND_PRODUCER = 1, SHM_KIND_TOPIC = 2 };
@@ -276,6 +277,7 @@ SHM_AT(struct shm_c_header, features_required, 24);
 SHM_AT(struct shm_c_header, features_optional, 32);
 SHM_AT(struct shm_c_header, nonce, 40);
 SHM_AT(struct shm_c_header, want_byte, 128);
+SHM_AT(struct shm_c_header, detached, 136);
 SHM_AT(struct shm_registration_record, kind, 0);
 SHM_AT(struct shm_registration_record, parent, 2);
 SHM_AT(struct shm_registration_record, max_message_size, 4);

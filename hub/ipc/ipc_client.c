@@ -511,6 +511,10 @@ static void on_socket(void *ctx, unsigned events)
         quarantine(client, "it sent something after ATTACH");
         return;
     }
+    if (shm_load_acquire(&client->c->header.detached)) { /* for good: what it accepted before is sent, as after its death */
+        enter_ending(client);
+        return;
+    }
     /* The library revokes what it sees untaken once the link is down, so nothing more is taken from here on. */
     client->server->counters.detached++;
     client->state = IPC_CLIENT_DETACHED;

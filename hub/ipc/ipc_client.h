@@ -3,7 +3,7 @@
  *
  *   ATTACHED ──hang-up──▶ DETACHED ──same nonce──▶ ATTACHED
  *      │                     │ 30 s: ENDING
- *      ├──pidfd: dead──▶ ENDING   what it had accepted is still sent, then the segments go
+ *      ├──pidfd: dead, or hang-up after rmqhub_detach──▶ ENDING   what it had accepted is still sent, then the segments go
  *      └──violation──▶ QUARANTINED  taken no further; the row stays until the process dies
  */
 #pragma once

@@ -134,7 +134,7 @@ RMQHUB_API int rmqhub_attach(const rmqhub_options_t *options, uint64_t deadline_
 
 /**
  * Leaves the hub and frees everything, producers included. Does not wait: what was
- * accepted is still sent by the hub, but nobody is told (use rmqhub_flush first).
+ * accepted is still sent by a hub that runs, but nobody is told (use rmqhub_flush first).
  * Producer groups linger. In a forked child: frees, and touches nothing shared. NULL is fine.
  */
 RMQHUB_API void rmqhub_detach(rmqhub_t *hub);

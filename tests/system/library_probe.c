@@ -487,6 +487,29 @@ static void recorded(void)
     rmqhub_detach(hub);
 }
 
+static void ignore(void *ctx, const rmqhub_result_t *result)
+{
+    (void)ctx;
+    (void)result;
+}
+
+/* Leaves at once with messages that the hub has hardly seen, and lives on until its stdin ends. */
+static void leaves_and_lives(void)
+{
+    rmqhub_t *hub = attach();
+    rmqhub_producer_t *p = start(hub, "leaves");
+    rmqhub_message_t *m = NULL;
+    char byte;
+    CHECK_ERROR(rmqhub_message_new("Left", "body", 4, &m), RMQHUB_OK);
+    CHECK_ERROR(rmqhub_send(p, m, in_ms(5000), NULL), RMQHUB_OK);
+    for (int i = 0; i < 200; i++)
+        CHECK_ERROR(rmqhub_send_async(p, m, in_ms(60000), ignore, NULL), RMQHUB_OK);
+    rmqhub_detach(hub);
+    rmqhub_message_free(m);
+    while (read(0, &byte, 1) > 0)
+        ;
+}
+
 static const struct {
     const char *name;
     void (*run)(void);
@@ -507,6 +530,7 @@ static const struct {
     {"uniq_key", uniq_key},
     {"recorded", recorded},
     {"no_deadline", no_deadline},
+    {"leaves_and_lives", leaves_and_lives},
 };
 
 int main(int argc, char **argv)

@@ -1,7 +1,10 @@
 #!/usr/bin/env python3
 """What librmqhub promises its callers: deadlines, outcomes, states, fork, threads (library_probe.c holds the cases)."""
 
-from system_test import BIN, SystemTest, main, run
+import os
+import subprocess
+
+from system_test import BIN, SystemTest, main, run, wait_until
 
 
 class Library(SystemTest):
@@ -54,6 +57,17 @@ class Library(SystemTest):
 
     def test_eight_threads_share_a_producer(self):
         self.probe_with_hub("threads")
+
+    def test_what_was_accepted_before_a_detach_is_sent_while_the_process_lives_on(self):
+        broker = self.start_broker()
+        hub = self.start_hub("--namesrv", broker.namesrv)
+        for times in range(1, 6):
+            process = subprocess.Popen([BIN / "library_probe", "leaves_and_lives", str(hub.pid)], stdin=subprocess.PIPE,
+                                       env={**os.environ, "RMQHUB_RUNTIME_DIR": str(self.runtime_dir)})
+            self.addCleanup(lambda p=process: (p.kill(), p.communicate()))
+            wait_until(lambda n=times: len(broker.log().stored) == n * 201, 10, f"{times * 201} messages", 0.05)
+            self.assertIsNone(process.poll())
+            process.communicate(timeout=10)
 
     def test_uniq_keys_are_new_or_as_the_caller_says(self):
         self.probe_with_hub("uniq_key")

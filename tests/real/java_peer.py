@@ -102,8 +102,15 @@ class JavaPeer:
         return result.stdout + result.stderr
 
     def producer_connections(self, namesrv, group, topic):
-        """The connections that the topic's broker knows for a producer group; none when it does not know the group."""
-        return parse_producer_connection(self.mqadmin(namesrv, "producerConnection", "-g", group, "-t", topic))
+        """The connections that the topic's broker knows for a producer group; none when it does not know the group. On a busy
+        machine mqadmin may time out; that is neither, and is asked again."""
+        output = ""
+        for _ in range(4):
+            output = self.mqadmin(namesrv, "producerConnection", "-g", group, "-t", topic)
+            rows = parse_producer_connection(output)
+            if rows or "not exist" in output or "Not found the producer group connection" in output:
+                return rows
+        raise CheckFailed(f"mqadmin producerConnection of {group}: neither rows nor an unknown group: {output[-600:]}")
 
 
 def _stored(line):

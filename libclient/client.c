@@ -183,6 +183,8 @@ void rmqhub_detach(rmqhub_t *hub)
     if (!hub)
         return;
     bool forked = hub->alive_word && hub_is_forked(hub);
+    if (!forked)
+        link_look(hub, mono_now_ns()); /* whose descriptors are these by now? */
     LIST_FOR_EACH_SAFE (it, next, &hub->producers)
         producer_free_memory(LIST_ENTRY(it, struct rmqhub_producer, link));
     if (!forked) {
@@ -198,7 +200,7 @@ void rmqhub_detach(rmqhub_t *hub)
         pthread_mutex_destroy(&hub->lane_lock);
         pthread_mutex_destroy(&hub->link_lock);
     }
-    link_close(hub);
+    link_close(hub, forked);
     close_fd(atomic_load(&hub->link.doorbell));
     close_fd(hub->c_fd);
     close_fd(hub->h_fd);

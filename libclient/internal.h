@@ -154,7 +154,8 @@ void link_look(struct rmqhub *hub, uint64_t now_ns);
 /** The descriptors that are the process's own: pidfd, epoll, timer. RMQHUB_OK or SYSTEM. */
 int link_open_descriptors(struct rmqhub *hub);
 /** Closes what is still ours. */
-void link_close(struct rmqhub *hub);
+/** Leaves; a child of fork closes its copy only. */
+void link_close(struct rmqhub *hub, bool forked);
 /** Inode behind a descriptor, or 0. */
 uint64_t link_inode_of(int fd);
 void link_drain_wake_bytes(struct rmqhub *hub);

@@ -455,9 +455,12 @@ void link_ring(struct rmqhub *hub)
         return; /* full: the hub was rung often enough */
 }
 
-void link_close(struct rmqhub *hub)
+void link_close(struct rmqhub *hub, bool forked)
 {
-    if (fd_is_ours(hub->link.fd, hub->link.fd_inode))
+    if (fd_is_ours(hub->link.fd, hub->link.fd_inode)) {
+        if (!forked)
+            shutdown(hub->link.fd, SHUT_RDWR); /* children may hold copies, and the hub is to hear of it now */
         close(hub->link.fd);
+    }
     hub->link.fd = -1;
 }

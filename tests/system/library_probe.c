@@ -404,6 +404,20 @@ static void closed_descriptors(void)
     CHECK(lseek(file, 0, SEEK_END) == 0, "%lld bytes were written into a file of the application", (long long)lseek(file, 0, SEEK_END));
 }
 
+/* The same, and nothing is called in between. */
+static void closed_and_left(void)
+{
+    rmqhub_t *hub = attach();
+    int fds[64];
+    CHECK(close_range(3, ~0u, 0) == 0, "close_range: %s", strerror(errno));
+    fds[0] = memfd_create("application", MFD_CLOEXEC);
+    for (int i = 1; i < 64; i++)
+        fds[i] = dup(fds[0]);
+    rmqhub_detach(hub);
+    for (int i = 0; i < 64; i++)
+        CHECK(fcntl(fds[i], F_GETFD) >= 0, "descriptor %d of the application was closed by detach", fds[i]);
+}
+
 struct sender {
     pthread_t thread;
     rmqhub_producer_t *producer;
@@ -510,6 +524,26 @@ static void leaves_and_lives(void)
         ;
 }
 
+/* Leaves while a child still has copies of its descriptors; both live on until stdin ends. */
+static void leaves_a_child_behind(void)
+{
+    rmqhub_t *hub = attach();
+    char byte;
+    pid_t child = fork();
+    if (child > 0) {
+        rmqhub_detach(hub);
+        puts("left");
+        fflush(stdout);
+    }
+    while (read(0, &byte, 1) > 0)
+        ;
+    if (child == 0) {
+        rmqhub_detach(hub);
+        _exit(0);
+    }
+    waitpid(child, NULL, 0);
+}
+
 static const struct {
     const char *name;
     void (*run)(void);
@@ -531,6 +565,8 @@ static const struct {
     {"recorded", recorded},
     {"no_deadline", no_deadline},
     {"leaves_and_lives", leaves_and_lives},
+    {"leaves_a_child_behind", leaves_a_child_behind},
+    {"closed_and_left", closed_and_left},
 };
 
 int main(int argc, char **argv)

@@ -69,6 +69,18 @@ class Library(SystemTest):
             self.assertIsNone(process.poll())
             process.communicate(timeout=10)
 
+    def test_a_detach_is_heard_though_a_child_holds_copies_of_the_descriptors(self):
+        hub = self.start_hub("--namesrv", self.closed_port())
+        process = subprocess.Popen([BIN / "library_probe", "leaves_a_child_behind", str(hub.pid)], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                                   text=True, env={**os.environ, "RMQHUB_RUNTIME_DIR": str(self.runtime_dir)})
+        self.addCleanup(lambda: (process.kill(), process.communicate()))
+        self.assertEqual(process.stdout.readline(), "left\n")
+        wait_until(lambda: '"items":[]' in self.rmqhub("clients", "--json").stdout.replace(" ", ""), 5, "its row to go", 0.1)
+        process.communicate(timeout=10)
+
+    def test_descriptors_closed_before_a_detach_are_left_alone(self):
+        self.probe_with_hub("closed_and_left")
+
     def test_uniq_keys_are_new_or_as_the_caller_says(self):
         self.probe_with_hub("uniq_key")
 

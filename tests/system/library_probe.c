@@ -524,23 +524,25 @@ static void leaves_and_lives(void)
         ;
 }
 
-/* Leaves while a child still has copies of its descriptors; both live on until stdin ends. */
+/* Leaves, when it is told to, while a child still has copies of its descriptors; both live on until stdin ends. */
 static void leaves_a_child_behind(void)
 {
     rmqhub_t *hub = attach();
     char byte;
+    int to_child[2];
+    CHECK(pipe(to_child) == 0, "pipe");
     pid_t child = fork();
-    if (child > 0) {
-        rmqhub_detach(hub);
-        puts("left");
-        fflush(stdout);
-    }
-    while (read(0, &byte, 1) > 0)
-        ;
     if (child == 0) {
-        rmqhub_detach(hub);
+        close(to_child[1]);
+        while (read(to_child[0], &byte, 1) > 0)
+            ;
         _exit(0);
     }
+    CHECK(read(0, &byte, 1) == 1, "told to leave");
+    rmqhub_detach(hub);
+    while (read(0, &byte, 1) > 0)
+        ;
+    close(to_child[1]);
     waitpid(child, NULL, 0);
 }
 

@@ -685,10 +685,11 @@ static void free_client(struct ipc_client *client)
     free(client);
 }
 
-static int64_t offset_between(uint64_t client_ns)
+int64_t ipc_clock_offset(uint64_t hub_ns, uint64_t client_ns, uint64_t unread_ns)
 {
-    int64_t offset = (int64_t)(mono_now_ns() - client_ns);
-    return offset > SAME_CLOCK_NS || offset < -SAME_CLOCK_NS ? offset : 0;
+    int64_t offset = (int64_t)(hub_ns - client_ns);
+    int64_t waited = unread_ns < INT64_MAX / 2 ? (int64_t)unread_ns : INT64_MAX / 2;
+    return offset < -SAME_CLOCK_NS || offset > SAME_CLOCK_NS + waited ? offset : 0;
 }
 
 /* Everything that can fail, in order; the caller cleans up. */
@@ -747,7 +748,8 @@ int ipc_client_new(struct ipc_client **out, struct ipc_server *server, const str
     list_init(&client->requests);
     memcpy(client->nonce, n->request.nonce, SHM_NONCE_BYTES);
     text_escape(client->command, sizeof(client->command), n->request.command, strnlen(n->request.command, sizeof(n->request.command)));
-    client->clock_offset_ns = offset_between(n->request.monotonic_ns);
+    uint64_t now_ns = mono_now_ns();
+    client->clock_offset_ns = ipc_clock_offset(now_ns, n->request.monotonic_ns, now_ns - server->looked_ns);
     client->attached_ms = event_loop_now_ms(server->loop);
     client->attached_ns = event_loop_now_ns(server->loop);
     const char *why = build_client(client, n, status);

@@ -101,6 +101,12 @@ struct ipc_newcomer {
  */
 int ipc_client_new(struct ipc_client **out, struct ipc_server *server, const struct ipc_newcomer *newcomer, enum attach_status *status,
                    char *text, size_t text_cap);
+/**
+ * What to add to the client's monotonic times to get the hub's; 0 unless it lives in another time namespace, whose clock is
+ * taken to differ by more than 10 s. @p unread_ns: how long the ATTACH may have lain unread, because a hub that was stopped
+ * for a minute must not take that minute for a namespace.
+ */
+int64_t ipc_clock_offset(uint64_t hub_ns, uint64_t client_ns, uint64_t unread_ns);
 /** After the reply went out: replays registrations and whatever the last hub left. */
 void ipc_client_begin(struct ipc_client *client);
 /** Another socket of the same process takes the place of the one that hung up. */

@@ -19,6 +19,7 @@ struct ipc_server {
     struct list_link hot, notify, free_requests;
     struct list_link request_chunks;
     bool draining;
+    uint64_t looked_ns; /* when the loop last waited for readiness; whatever is read now came after that */
     struct ipc_counters counters;
 };
 

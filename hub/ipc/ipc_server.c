@@ -507,6 +507,7 @@ static bool take_from_hot_lanes(void *ctx)
     struct ipc_server *server = ctx;
     uint64_t before = server->counters.taken;
     bool more = false;
+    server->looked_ns = event_loop_now_ns(server->loop); /* after this round's readiness, before the next wait */
     if (server->draining)
         return false;
     LIST_FOR_EACH_SAFE (it, next, &server->hot) {
@@ -561,6 +562,7 @@ int ipc_server_new(struct ipc_server **out, const struct ipc_config *config, str
     server->config = *config;
     server->loop = loop;
     server->manager = manager;
+    server->looked_ns = mono_now_ns();
     server->listener = -1;
     list_init(&server->half_open);
     list_init(&server->hot);

@@ -29,6 +29,7 @@
 #include "libclient/internal.h"
 #include "shm/base/clock.h"
 #include "shm/base/text.h"
+#include "shm/fd_packet.h"
 #include "shm/runtime_dir.h"
 #include "shm/segment.h"
 
@@ -167,23 +168,7 @@ static int send_attach(struct rmqhub *hub, int fd)
             fds[count++] = hub->h_fd;
         }
     }
-    union {
-        struct cmsghdr align;
-        char bytes[CMSG_SPACE(sizeof(fds))];
-    } control;
-    memset(&control, 0, sizeof(control));
-    struct iovec iov = {&request, sizeof(request)};
-    struct msghdr message = {.msg_iov = &iov, .msg_iovlen = 1};
-    if (count) {
-        message.msg_control = control.bytes;
-        message.msg_controllen = CMSG_SPACE(count * sizeof(int));
-        struct cmsghdr *c = CMSG_FIRSTHDR(&message);
-        c->cmsg_level = SOL_SOCKET;
-        c->cmsg_type = SCM_RIGHTS;
-        c->cmsg_len = CMSG_LEN(count * sizeof(int));
-        memcpy(CMSG_DATA(c), fds, count * sizeof(int));
-    }
-    return sendmsg(fd, &message, MSG_NOSIGNAL | MSG_DONTWAIT) == (ssize_t)sizeof(request) ? 0 : -errno;
+    return fd_packet_send(fd, &request, sizeof(request), fds, count);
 }
 
 static void try_connect(struct rmqhub *hub, uint64_t now_ns)
@@ -321,7 +306,7 @@ static void lose_h(struct rmqhub *hub, uint64_t now_ns)
     go_down(hub, now_ns);
 }
 
-static void handle_reply(struct rmqhub *hub, struct attach_reply *reply, int *fds, unsigned fd_count, uint64_t now_ns)
+static void handle_reply(struct rmqhub *hub, struct attach_reply *reply, const int *fds, size_t fd_count, uint64_t now_ns)
 {
     struct link *link = &hub->link;
     reply->text[sizeof(reply->text) - 1] = '\0';
@@ -330,8 +315,7 @@ static void handle_reply(struct rmqhub *hub, struct attach_reply *reply, int *fd
         if (fd_count != 2)
             link_problem(hub, "hub pid %u: its descriptors did not arrive: is this process at its limit of open files?", reply->hub_pid);
         if (fd_count != 2 || enter_h(hub, fds[0], fds[1], reply) < 0) {
-            for (unsigned i = 0; i < fd_count; i++)
-                close(fds[i]);
+            fd_packet_close(fds, fd_count);
             lose_h(hub, now_ns);
             return;
         }
@@ -348,8 +332,7 @@ static void handle_reply(struct rmqhub *hub, struct attach_reply *reply, int *fd
                 (unsigned long long)reply->epoch, (unsigned long long)reply->client_number);
         return;
     }
-    for (unsigned i = 0; i < fd_count; i++)
-        close(fds[i]);
+    fd_packet_close(fds, fd_count);
     link_problem(hub, "hub pid %u refused: %s", reply->hub_pid, reply->text);
     hub_log(hub, RMQHUB_LOG_WARN, "hub pid %u refused to attach this process: %s", reply->hub_pid, reply->text);
     link->final_error = error_of_status(reply->status);
@@ -361,32 +344,19 @@ static void handle_reply(struct rmqhub *hub, struct attach_reply *reply, int *fd
 static void receive_reply(struct rmqhub *hub, uint64_t now_ns)
 {
     struct attach_reply reply;
-    union {
-        struct cmsghdr align;
-        char bytes[CMSG_SPACE(4 * sizeof(int))];
-    } control;
-    struct iovec iov = {&reply, sizeof(reply)};
-    struct msghdr message = {.msg_iov = &iov, .msg_iovlen = 1, .msg_control = control.bytes, .msg_controllen = sizeof(control.bytes)};
-    ssize_t n = recvmsg(hub->link.fd, &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
-    if (n < 0 && errno == ECONNRESET) /* reported once; what the hub said before stands behind it */
-        n = recvmsg(hub->link.fd, &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
-    if (n < 0 && (errno == EAGAIN || errno == EINTR))
-        return;
     int fds[4];
-    unsigned count = 0;
-    for (struct cmsghdr *c = n > 0 ? CMSG_FIRSTHDR(&message) : NULL; c; c = CMSG_NXTHDR(&message, c)) {
-        if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS)
-            continue;
-        unsigned here = (unsigned)((c->cmsg_len - CMSG_LEN(0)) / sizeof(int));
-        for (unsigned i = 0; i < here && count < 4; i++)
-            memcpy(&fds[count++], CMSG_DATA(c) + i * sizeof(int), sizeof(int));
-    }
+    size_t count = 0;
+    bool cut = false;
+    ssize_t n = fd_packet_receive(hub->link.fd, &reply, sizeof(reply), fds, 4, &count, &cut);
+    if (n == -ECONNRESET) /* reported once; what the hub said before stands behind it */
+        n = fd_packet_receive(hub->link.fd, &reply, sizeof(reply), fds, 4, &count, &cut);
+    if (n == -EAGAIN || n == -EINTR)
+        return;
     if (n == (ssize_t)sizeof(reply) && reply.magic == ATTACH_MAGIC && reply.bytes == sizeof(reply)) {
         handle_reply(hub, &reply, fds, count, now_ns);
         return;
     }
-    for (unsigned i = 0; i < count; i++)
-        close(fds[i]);
+    fd_packet_close(fds, count);
     link_problem(hub, n <= 0 ? "the hub hung up during attach" : "the hub answered attach with something else");
     go_down(hub, now_ns);
 }

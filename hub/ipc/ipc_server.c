@@ -23,6 +23,7 @@
 #include "shm/base/clock.h"
 #include "shm/base/log.h"
 #include "shm/base/text.h"
+#include "shm/fd_packet.h"
 #include "shm/runtime_dir.h"
 
 #ifndef SO_PEERPIDFD
@@ -140,24 +141,8 @@ static bool reply(struct ipc_server *server, int fd, enum attach_status status, 
                              .client_number = client ? client->number : 0,
                              .epoch = server->config.epoch};
     text_copy(r.text, sizeof(r.text), text, strlen(text));
-    union {
-        struct cmsghdr align;
-        char bytes[CMSG_SPACE(2 * sizeof(int))];
-    } control;
-    memset(&control, 0, sizeof(control));
-    struct iovec iov = {&r, sizeof(r)};
-    struct msghdr message = {.msg_iov = &iov, .msg_iovlen = 1};
-    if (client) {
-        const int fds[2] = {client->h_fd, client->doorbell};
-        message.msg_control = control.bytes;
-        message.msg_controllen = sizeof(control.bytes);
-        struct cmsghdr *c = CMSG_FIRSTHDR(&message);
-        c->cmsg_level = SOL_SOCKET;
-        c->cmsg_type = SCM_RIGHTS;
-        c->cmsg_len = CMSG_LEN(sizeof(fds));
-        memcpy(CMSG_DATA(c), fds, sizeof(fds));
-    }
-    return sendmsg(fd, &message, MSG_NOSIGNAL | MSG_DONTWAIT) == (ssize_t)sizeof(r);
+    const int fds[2] = {client ? client->h_fd : -1, client ? client->doorbell : -1};
+    return fd_packet_send(fd, &r, sizeof(r), fds, client ? 2 : 0) == 0;
 }
 
 static void refuse(struct ipc_server *server, int fd, enum attach_status status, const struct ucred *cred, const char *text)
@@ -177,49 +162,24 @@ static void refuse(struct ipc_server *server, int fd, enum attach_status status,
 struct received {
     struct attach_request request;
     int fds[ATTACH_FDS_MAX];
-    unsigned fd_count;
+    size_t fd_count;
 };
 
 static void close_received(struct received *in)
 {
-    for (unsigned i = 0; i < in->fd_count; i++)
-        close(in->fds[i]);
+    fd_packet_close(in->fds, in->fd_count);
     in->fd_count = 0;
 }
 
 /* Reads the packet once. NULL, or why it is no ATTACH; *none: nothing has come yet. */
 static const char *receive(int fd, struct received *in, bool *none)
 {
-    union {
-        struct cmsghdr align;
-        char bytes[CMSG_SPACE(16 * sizeof(int))];
-    } control;
-    struct iovec iov = {&in->request, sizeof(in->request)};
-    struct msghdr message = {.msg_iov = &iov, .msg_iovlen = 1, .msg_control = control.bytes, .msg_controllen = sizeof(control.bytes)};
-    ssize_t n = recvmsg(fd, &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
-    bool too_many = false;
-    in->fd_count = 0;
-    *none = n < 0 && errno == EAGAIN;
-    for (struct cmsghdr *c = n >= 0 ? CMSG_FIRSTHDR(&message) : NULL; c; c = CMSG_NXTHDR(&message, c)) {
-        if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS)
-            continue;
-        size_t count = (c->cmsg_len - CMSG_LEN(0)) / sizeof(int);
-        for (size_t i = 0; i < count; i++) {
-            int received_fd;
-            memcpy(&received_fd, CMSG_DATA(c) + i * sizeof(int), sizeof(int));
-            if (in->fd_count < ATTACH_FDS_MAX)
-                in->fds[in->fd_count++] = received_fd;
-            else {
-                close(received_fd);
-                too_many = true;
-            }
-        }
-    }
+    bool cut = false;
+    ssize_t n = fd_packet_receive(fd, &in->request, sizeof(in->request), in->fds, ATTACH_FDS_MAX, &in->fd_count, &cut);
+    *none = n == -EAGAIN;
     if (n != (ssize_t)sizeof(in->request) || in->request.magic != ATTACH_MAGIC || in->request.bytes != sizeof(in->request))
         return "this is not an ATTACH of librmqhub";
-    if (too_many || (message.msg_flags & (MSG_CTRUNC | MSG_TRUNC)))
-        return "ATTACH with too many descriptors";
-    return NULL;
+    return cut ? "ATTACH with too many descriptors" : NULL;
 }
 
 static const char *version_problem(const struct attach_request *r)

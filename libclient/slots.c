@@ -107,8 +107,9 @@ int slot_acquire(struct rmqhub *hub, uint32_t properties_len, uint32_t body_len,
             return RMQHUB_ERR_TIMEOUT;
         wait_for_credit(hub, now_ns, deadline_ns);
         pthread_mutex_unlock(&hub->lane_lock);
-        link_look(hub, mono_now_ns());
-        link_step(hub, mono_now_ns());
+        now_ns = mono_now_ns();
+        link_look(hub, now_ns);
+        link_step(hub, now_ns);
         pthread_mutex_lock(&hub->lane_lock);
     }
 }

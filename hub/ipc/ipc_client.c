@@ -305,6 +305,16 @@ static uint32_t us_between(uint64_t from_ns, uint64_t to_ns)
     return us > UINT32_MAX ? UINT32_MAX : (uint32_t)us;
 }
 
+static void release_request(struct ipc_request *request)
+{
+    struct ipc_client *client = request->client;
+    list_unlink(&request->link);
+    client->in_flight--;
+    client->server->counters.in_flight--;
+    handle_unref(request->topic);
+    ipc_request_free(client->server, request);
+}
+
 static void on_sent(struct send_request *send, const struct send_outcome *outcome)
 {
     struct ipc_request *request = (struct ipc_request *)send;
@@ -326,13 +336,9 @@ static void on_sent(struct send_request *send, const struct send_outcome *outcom
     memcpy(record.msgid, outcome->offset_msg_id, sizeof(record.msgid));
     record.broker_ix = broker_index(client, request->topic->owner->instance, outcome);
     count_outcome(client, record.outcome);
-    list_unlink(&request->link);
-    client->in_flight--;
-    client->server->counters.in_flight--;
     unsigned slot = request->slot;
     uint8_t flags = request->flags;
-    handle_unref(request->topic);
-    ipc_request_free(client->server, request);
+    release_request(request);
     finish(client, slot, flags, &record, outcome->reason);
     if (client->state == IPC_CLIENT_ENDING)
         ipc_server_mark_hot(client->server, client); /* the hook ends it when nothing is left */
@@ -345,10 +351,8 @@ const struct ipc_client *ipc_client_of_send(const struct send_request *send)
 
 /* ---- submissions ---- */
 
-static const char *refuse_message(const struct ipc_client *client, const struct shm_slot_record *r, const struct ipc_handle *topic,
-                                  int32_t *code)
+static const char *refuse_message(const struct shm_slot_record *r, const struct ipc_handle *topic, int32_t *code)
 {
-    (void)client;
     *code = CODE_NOT_REGISTERED;
     if (!topic || topic->kind != SHM_KIND_TOPIC || topic->parent != r->producer_h)
         return "the topic's registration was refused by this hub, or never made: start the producer again";
@@ -365,7 +369,7 @@ static void submit_message(struct ipc_client *client, unsigned slot, const struc
     uint64_t now_ns = event_loop_now_ns(server->loop);
     uint64_t deadline_ns = r->deadline_ns + (uint64_t)client->clock_offset_ns;
     int32_t code = 0;
-    const char *why = refuse_message(client, r, topic, &code);
+    const char *why = refuse_message(r, topic, &code);
     if (!why && deadline_ns <= now_ns) {
         server->counters.expired++;
         code = 10002;
@@ -583,12 +587,6 @@ void ipc_client_set_hub_state(struct ipc_client *client, enum shm_hub_state stat
 
 /* ---- attach ---- */
 
-static void stop_with(enum attach_status code, const char *why, enum attach_status *status, char *text, size_t cap)
-{
-    *status = code;
-    text_copy(text, cap, why, strlen(why));
-}
-
 static const char *check_c(const struct shm_c *c, const uint8_t *nonce)
 {
     struct shm_c_header header;
@@ -735,7 +733,8 @@ int ipc_client_new(struct ipc_client **out, struct ipc_server *server, const str
             if (fds[i] >= 0)
                 close(fds[i]);
         }
-        stop_with(ATTACH_LIMIT, "the hub is out of memory", status, text, text_cap);
+        *status = ATTACH_LIMIT;
+        snprintf(text, text_cap, "the hub is out of memory");
         return -1;
     }
     client->server = server;
@@ -763,7 +762,7 @@ int ipc_client_new(struct ipc_client **out, struct ipc_server *server, const str
     if (why) {
         client->socket = -1; /* the caller answers on it */
         free_client(client);
-        stop_with(*status, why, status, text, text_cap);
+        text_copy(text, text_cap, why, strlen(why));
         return -1;
     }
     *out = client;
@@ -837,13 +836,7 @@ int ipc_client_adopt(struct ipc_client *client, int socket)
 static void forget_request(struct send_request *send, const struct send_outcome *outcome)
 {
     (void)outcome;
-    struct ipc_request *request = (struct ipc_request *)send;
-    struct ipc_client *client = request->client;
-    list_unlink(&request->link);
-    client->in_flight--;
-    client->server->counters.in_flight--;
-    handle_unref(request->topic);
-    ipc_request_free(client->server, request);
+    release_request((struct ipc_request *)send);
 }
 
 void ipc_client_free(struct ipc_client *client)

@@ -252,22 +252,27 @@ static void pump_poll(struct topic_route_table *t)
     }
 }
 
-static void fetch_over(struct topic_entry *entry)
+/* Ends a fetch. True when it brought no answer, and nothing is left to do. */
+static bool fetch_failed(struct topic_entry *entry, const struct invoke_result *result)
 {
     entry->fetching = false;
     entry->table->in_flight--;
+    if (result->error >= 0)
+        return false;
+    if (result->error != -ECANCELED) {
+        unreachable(entry, result->reason);
+        pump_poll(entry->table);
+    }
+    return true;
 }
 
 static void on_default_route(void *ctx, struct channel *channel, const struct invoke_result *result)
 {
     struct topic_entry *entry = ctx;
     (void)channel;
-    fetch_over(entry);
-    if (result->error == -ECANCELED)
+    if (fetch_failed(entry, result))
         return;
-    if (result->error < 0) {
-        unreachable(entry, result->reason);
-    } else if (result->response->code != RESPONSE_SUCCESS) {
+    if (result->response->code != RESPONSE_SUCCESS) {
         resolve_waiting(entry, -ENOENT);
     } else {
         int r = take_answer(entry, result, ROUTE_DEFAULT_TOPIC);
@@ -282,23 +287,18 @@ static void on_route(void *ctx, struct channel *channel, const struct invoke_res
 {
     struct topic_entry *entry = ctx;
     (void)channel;
-    fetch_over(entry);
-    if (result->error == -ECANCELED)
+    if (fetch_failed(entry, result))
         return;
-    if (result->error < 0) {
-        unreachable(entry, result->reason);
-    } else {
-        entry->last_code = result->response->code;
-        int r = entry->last_code == RESPONSE_SUCCESS ? take_answer(entry, result, ROUTE_NAMESRV) : 1;
-        if (r == 1)
-            note_code(entry, result->response);
-        else if (r < 0)
-            note_failure(entry, "the nameserver's route cannot be read");
-        if (r == 0 || entry->info.count > 0)
-            resolve_waiting(entry, 0);
-        else if (entry->waiting_count > 0)
-            ask_default_topic(entry);
-    }
+    entry->last_code = result->response->code;
+    int r = entry->last_code == RESPONSE_SUCCESS ? take_answer(entry, result, ROUTE_NAMESRV) : 1;
+    if (r == 1)
+        note_code(entry, result->response);
+    else if (r < 0)
+        note_failure(entry, "the nameserver's route cannot be read");
+    if (r == 0 || entry->info.count > 0)
+        resolve_waiting(entry, 0);
+    else if (entry->waiting_count > 0)
+        ask_default_topic(entry);
     pump_poll(entry->table);
 }
 

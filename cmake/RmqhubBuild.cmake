@@ -1,5 +1,5 @@
 # Options, warnings and sanitizers, and the functions that the folders use:
-# rmqhub_module, rmqhub_test, rmqhub_fuzz_target, rmqhub_static_bundle.
+# rmqhub_module, rmqhub_test, rmqhub_row, rmqhub_fuzz_target, rmqhub_static_bundle.
 include_guard(GLOBAL)
 include(GNUInstallDirs)
 
@@ -76,6 +76,59 @@ function(rmqhub_test name)
     set(T_LABELS unit)
   endif()
   set_tests_properties(${name} PROPERTIES TIMEOUT ${T_TIMEOUT} LABELS "${T_LABELS}")
+endfunction()
+
+# rmqhub_row(NUMBER NAME FUNCTIONS f... [DEPENDS modules...] [SOURCES more.c...] [LINK libs])
+# The test row_NN_NAME of one row of the client (ARCHITECTURE.md has the table), from
+# tests/rows/row_NN_NAME.c and the network fixture; and, not part of all, one mutant
+# of it for each of FUNCTIONS. ./dev mutate builds and runs those.
+function(rmqhub_row number name)
+  cmake_parse_arguments(R "" "" "FUNCTIONS;DEPENDS;SOURCES;LINK" ${ARGN})
+  set(test "row_${number}_${name}")
+  if(NOT TARGET net_fixture)
+    add_library(net_fixture OBJECT "${PROJECT_SOURCE_DIR}/tests/unit/hub/net_fixture.c")
+    target_link_libraries(net_fixture PRIVATE rmqhub_flags)
+  endif()
+  rmqhub_mutants(${test} ROW ${number} FUNCTIONS ${R_FUNCTIONS} SOURCES ${test}.c ${R_SOURCES}
+    OBJECTS $<TARGET_OBJECTS:net_fixture> DEPENDS hub_producer ${R_DEPENDS} LINK ${R_LINK} cmocka)
+  add_test(NAME ${test} COMMAND ${test})
+  set_tests_properties(${test} PROPERTIES TIMEOUT 60 LABELS "unit;row")
+endfunction()
+
+# rmqhub_mutants(TEST ROW number FUNCTIONS f... SOURCES a.c... [OBJECTS o...] [DEPENDS modules] [LINK libs])
+# The program TEST, and for each function the same objects linked once more with
+# every call of it led to a stub that does nothing and returns 0. Only a call that
+# crosses object files can be led away; so the stub stands in an archive, which the
+# linker opens only if such a call is there: `nm` of the mutant shows whether.
+function(rmqhub_mutants test)
+  cmake_parse_arguments(M "" "ROW" "FUNCTIONS;SOURCES;OBJECTS;DEPENDS;LINK" ${ARGN})
+  add_library(${test}_objects OBJECT ${M_SOURCES})
+  target_link_libraries(${test}_objects PRIVATE rmqhub_flags)
+  set(objects $<TARGET_OBJECTS:${test}_objects> ${M_OBJECTS})
+  add_executable(${test} ${objects})
+  target_link_libraries(${test} PRIVATE rmqhub_flags ${M_DEPENDS} ${M_LINK})
+  foreach(function IN LISTS M_FUNCTIONS)
+    set(mutant "mutant_${test}__${function}")
+    set(RMQHUB_FUNCTION "${function}")
+    configure_file("${PROJECT_SOURCE_DIR}/tests/mutate/stub.c.in" "${CMAKE_CURRENT_BINARY_DIR}/${mutant}.c" @ONLY)
+    add_library(${mutant}_stub STATIC EXCLUDE_FROM_ALL "${CMAKE_CURRENT_BINARY_DIR}/${mutant}.c")
+    target_link_libraries(${mutant}_stub PRIVATE rmqhub_flags)
+    add_executable(${mutant} EXCLUDE_FROM_ALL ${objects})
+    target_link_libraries(${mutant} PRIVATE rmqhub_flags ${M_DEPENDS} ${M_LINK} ${mutant}_stub)
+    target_link_options(${mutant} PRIVATE "LINKER:--wrap=${function}")
+    set_property(GLOBAL APPEND PROPERTY RMQHUB_MUTANTS ${mutant})
+    set_property(GLOBAL APPEND_STRING PROPERTY RMQHUB_MUTANT_LIST
+      "${M_ROW}\t${function}\t$<TARGET_FILE:${test}>\t$<TARGET_FILE:${mutant}>\n")
+  endforeach()
+endfunction()
+
+# Call once after the last rmqhub_mutants: the target `mutants` and the list that tests/mutate/mutate.py reads
+# (row, function, test program, mutant).
+function(rmqhub_mutants_end)
+  get_property(mutants GLOBAL PROPERTY RMQHUB_MUTANTS)
+  get_property(list GLOBAL PROPERTY RMQHUB_MUTANT_LIST)
+  add_custom_target(mutants DEPENDS ${mutants})
+  file(GENERATE OUTPUT "${PROJECT_BINARY_DIR}/mutants.txt" CONTENT "${list}")
 endfunction()
 
 # rmqhub_static_bundle(TARGET MODULES module... [OUTPUT_NAME name])

@@ -263,13 +263,13 @@
     F(config, reserved, 466, 46, 0)
 
 #define PROBLEM_FIELDS(F) \
-    F(problem, rule, 0, 16, 1) \
-    F(problem, object, 16, 128, 1) \
-    F(problem, text, 144, 192, 1) \
-    F(problem, severity, 336, 1, 0) \
-    F(problem, reserved0, 337, 7, 0) \
-    F(problem, since_age_ms, 344, 8, 0) \
-    F(problem, reserved1, 352, 32, 0)
+    F(problem, rule, 0, 32, 1) \
+    F(problem, object, 32, 256, 1) \
+    F(problem, text, 288, 256, 1) \
+    F(problem, severity, 544, 1, 0) \
+    F(problem, reserved0, 545, 7, 0) \
+    F(problem, since_age_ms, 552, 8, 0) \
+    F(problem, reserved1, 560, 80, 0)
 
 #define EVENT_FIELDS(F) \
     F(event, seq, 0, 8, 0) \
@@ -307,7 +307,7 @@ FIELDS_OF(pending, PENDING_FIELDS, 328)
 FIELDS_OF(task, TASK_FIELDS, 144)
 FIELDS_OF(counter, COUNTER_FIELDS, 80)
 FIELDS_OF(config, CONFIG_FIELDS, 512)
-FIELDS_OF(problem, PROBLEM_FIELDS, 384)
+FIELDS_OF(problem, PROBLEM_FIELDS, 640)
 FIELDS_OF(event, EVENT_FIELDS, 256)
 
 const struct table_section_info table_section_info[TABLE_SECTION_COUNT] = {
@@ -322,7 +322,7 @@ const struct table_section_info table_section_info[TABLE_SECTION_COUNT] = {
     [TABLE_TASKS] = {"tasks", sizeof(struct table_task), 512, task_fields},
     [TABLE_COUNTERS] = {"counters", sizeof(struct table_counter), 128, counter_fields},
     [TABLE_CONFIG] = {"config", sizeof(struct table_config), 256, config_fields},
-    [TABLE_PROBLEMS] = {"problems", sizeof(struct table_problem), 64, problem_fields},
+    [TABLE_PROBLEMS] = {"problems", sizeof(struct table_problem), 256, problem_fields},
     [TABLE_EVENTS] = {"events", sizeof(struct table_event), 4096, event_fields},
 };
 

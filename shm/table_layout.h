@@ -23,7 +23,7 @@
 #include <stdint.h>
 
 #define TABLE_MAGIC UINT64_C(0x314c425448514d52) /* "RMQHTBL1" */
-#define TABLE_VERSION_MAJOR 1u
+#define TABLE_VERSION_MAJOR 2u
 #define TABLE_VERSION_MINOR 0u
 #define TABLE_HEADER_BYTES 4096u
 #define TABLE_SECTION_SLOTS 32u
@@ -310,13 +310,13 @@ struct table_config {
 };
 
 struct table_problem {
-    char rule[16];
-    char object[128];
-    char text[192];
+    char rule[32];
+    char object[256];
+    char text[256];
     uint8_t severity; /* enum table_severity */
     uint8_t reserved0[7];
     int64_t since_age_ms;
-    uint8_t reserved1[32];
+    uint8_t reserved1[80];
 };
 
 /** Repeats of one line are one event with a count. */

@@ -41,7 +41,7 @@ THIRD_PARTY = [
     (re.compile(r"event2/"), ("hub/loop/",)),
     (re.compile(r"lmdb\.h$"), ("hub/store/",)),
     (re.compile(r"ini\.h$"), ("hub/config/",)),
-    (re.compile(r"openssl/"), ("hub/remoting/channel_tls",)),
+    (re.compile(r"openssl/"), ("hub/remoting/tls", "hub/remoting/acl")),
     (re.compile(r"n?curses(w/.*)?\.h$"), ("tui/",)),
     (re.compile(r"jansson\.h$"), ("tui/", "hub/control/")),
     (re.compile(r"(zlib|lz4|zstd)\.h$"), ("hub/protocol/",)),
@@ -125,6 +125,8 @@ def run_self_test():
         ("tests use anything", 0, count("tests/unit/a.c", '#include "hub/ipc/client.h"\n#include <cmocka.h>\n')),
         ("libevent outside the loop", 1, count("hub/route/a.c", "#include <event2/event.h>\n")),
         ("libevent in the loop", 0, count("hub/loop/a.c", "#include <event2/event.h>\n")),
+        ("OpenSSL in TLS", 0, count("hub/remoting/tls_context.c", "#include <openssl/ssl.h>\n")),
+        ("OpenSSL elsewhere", 1, count("hub/remoting/channel.c", "#include <openssl/ssl.h>\n")),
         ("indented directive", 1, count("libclient/a.c", "#  include <lmdb.h>\n")),
     ])
 

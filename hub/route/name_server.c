@@ -4,39 +4,67 @@
  */
 #include "hub/route/name_server.h"
 
+#include <ctype.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "hub/protocol/name_server_address_utils.h"
 #include "hub/remoting/resolver.h"
+#include "shm/base/clock.h"
 #include "shm/base/log.h"
 #include "shm/base/text.h"
 
 #define LOOKUP_EXT_MAX 2
 #define LOOKUP_TEXT_BYTES 512
+#define WALK_START_MAX 999u /* as 4.9.3 */
 
 struct address_list {
     char addresses[NAMESRV_MAX][CHANNEL_ADDRESS_MAX + 1];
     unsigned count;
 };
 
-static int parse_list(const char *list, struct address_list *out)
+/* ---- the list ---- */
+
+/* Lists come from the network too: an HTML page must not pass for host names. */
+static bool is_host(const char *host)
 {
+    for (; *host; host++)
+        if (!isalnum((unsigned char)*host) && !strchr(".-_:%", *host))
+            return false;
+    return true;
+}
+
+static int parse_address(const char *text, size_t len, char *out, size_t cap)
+{
+    char host[CHANNEL_ADDRESS_MAX + 1], port[8];
+    if (!text_copy(out, cap, text, len) || address_split(out, host, sizeof(host), port, sizeof(port)) < 0 || !is_host(host))
+        return -EINVAL;
+    return 0;
+}
+
+static int parse_list(const char *setting, struct address_list *out)
+{
+    char text[NAME_SERVER_LIST_MAX + 1];
+    const char *at = text;
     out->count = 0;
-    while (*list) {
-        size_t len = strcspn(list, ";");
-        char host[CHANNEL_ADDRESS_MAX + 1], port[8];
-        if (len > 0) {
+    int r = name_server_address_list(setting, text, sizeof(text));
+    if (r < 0)
+        return r;
+    while (*at) {
+        size_t len = strcspn(at, ";"), blank = strspn(at, " \t");
+        if (blank < len) {
+            size_t end = len;
+            while (at[end - 1] == ' ' || at[end - 1] == '\t')
+                end--;
             if (out->count == NAMESRV_MAX)
                 return -E2BIG;
-            char *address = out->addresses[out->count];
-            if (!text_copy(address, sizeof(out->addresses[0]), list, len) ||
-                address_split(address, host, sizeof(host), port, sizeof(port)) < 0)
+            if (parse_address(at + blank, end - blank, out->addresses[out->count], sizeof(out->addresses[0])) < 0)
                 return -EINVAL;
             out->count++;
         }
-        list += len + (list[len] == ';');
+        at += len + (at[len] == ';');
     }
     return out->count ? 0 : -EINVAL;
 }
@@ -64,18 +92,69 @@ static void shuffle(struct name_server *ns)
     }
 }
 
+static void use_list(struct name_server *ns, const struct address_list *list)
+{
+    memcpy(ns->addresses, list->addresses, sizeof(ns->addresses));
+    ns->count = list->count;
+    ns->generation++;
+    shuffle(ns);
+}
+
 int name_server_init(struct name_server *ns, struct remoting_client *client, const char *list, uint64_t seed)
 {
-    struct address_list parsed;
+    struct address_list parsed = {.count = 0};
     *ns = (struct name_server){.client = client, .random = seed, .chosen = -1};
+    int r = list && list[0] ? parse_list(list, &parsed) : 0;
+    if (r < 0)
+        return r;
+    ns->next = next_random(ns) % WALK_START_MAX;
+    use_list(ns, &parsed);
+    return 0;
+}
+
+static int index_of(char addresses[NAMESRV_MAX][CHANNEL_ADDRESS_MAX + 1], unsigned count, const char *address)
+{
+    for (unsigned i = 0; i < count; i++)
+        if (strcmp(addresses[i], address) == 0)
+            return (int)i;
+    return -1;
+}
+
+static bool differs(struct name_server *ns, const struct address_list *list)
+{
+    bool differs = list->count != ns->count;
+    for (unsigned i = 0; i < list->count && !differs; i++)
+        differs = index_of(ns->addresses, ns->count, list->addresses[i]) < 0;
+    return differs;
+}
+
+/* A full list of retired addresses loses the newest: their connections close by themselves when they have been idle for long. */
+static void retire_unlisted(struct name_server *ns, struct address_list *list)
+{
+    for (unsigned i = 0; i < ns->count && ns->retired_count < NAMESRV_MAX; i++)
+        if (index_of(list->addresses, list->count, ns->addresses[i]) < 0 && index_of(ns->retired, ns->retired_count, ns->addresses[i]) < 0)
+            memcpy(ns->retired[ns->retired_count++], ns->addresses[i], sizeof(ns->addresses[0]));
+}
+
+int name_server_update_list(struct name_server *ns, const char *list)
+{
+    struct address_list parsed;
+    char chosen[CHANNEL_ADDRESS_MAX + 1] = "";
     int r = parse_list(list, &parsed);
     if (r < 0)
         return r;
-    ns->next = next_random(ns) % 999;
-    memcpy(ns->addresses, parsed.addresses, sizeof(ns->addresses));
-    ns->count = parsed.count;
-    shuffle(ns);
-    return 0;
+    if (!differs(ns, &parsed))
+        return 0;
+    if (ns->chosen >= 0)
+        memcpy(chosen, ns->addresses[ns->chosen], sizeof(chosen));
+    retire_unlisted(ns, &parsed);
+    use_list(ns, &parsed);
+    ns->chosen = chosen[0] ? index_of(ns->addresses, ns->count, chosen) : -1;
+    ns->list_changes++;
+    ns->list_changed_ms = event_loop_now_ms(ns->client->loop);
+    LOG_INFO("nameserver", "list changed: %s", list);
+    name_server_tidy(ns);
+    return 1;
 }
 
 const char *name_server_chosen(const struct name_server *ns)
@@ -91,11 +170,44 @@ bool name_server_owns(const struct name_server *ns, const struct channel *channe
     return false;
 }
 
+/* The channel to an address, if there is one already. */
+static struct channel *find_channel(const struct name_server *ns, const char *address)
+{
+    LIST_FOR_EACH_SAFE (it, next, &ns->client->channels) {
+        struct channel *ch = LIST_ENTRY(it, struct channel, link);
+        if (strcmp(ch->address, address) == 0)
+            return ch;
+    }
+    return NULL;
+}
+
+/* A broker may listen where a nameserver did (they have a session), and calls on their way are waited for. */
+static bool is_needed(const struct channel *channel)
+{
+    return channel->session || channel->keep_connected || channel->waiting_count > 0 || channel->pending_count > 0;
+}
+
+void name_server_tidy(struct name_server *ns)
+{
+    for (unsigned i = ns->retired_count; i-- > 0;) {
+        struct channel *channel = find_channel(ns, ns->retired[i]);
+        bool listed = index_of(ns->addresses, ns->count, ns->retired[i]) >= 0;
+        if (channel && !listed && is_needed(channel))
+            continue;
+        if (channel && !listed)
+            remoting_client_drop(ns->client, channel);
+        memmove(ns->retired[i], ns->retired[--ns->retired_count], sizeof(ns->retired[0]));
+    }
+}
+
+/* ---- calls ---- */
+
 /* One call with its remaining tries. */
 struct lookup {
     struct name_server *ns;
     int32_t code;
-    uint32_t timeout_ms;
+    uint64_t deadline_ns, try_started_ns;
+    uint32_t generation, tried; /* bits of the addresses asked, in the list of that generation */
     unsigned tries_left;
     invoke_fn fn;
     void *ctx;
@@ -105,6 +217,51 @@ struct lookup {
 };
 
 static int try_next(struct lookup *lookup);
+
+/* Its connection ended, or could not be made. An address that was never dialled is not down. */
+static bool is_down(const struct name_server *ns, unsigned index)
+{
+    const struct channel *channel = find_channel(ns, ns->addresses[index]);
+    return channel && (channel->state == CHANNEL_BACKOFF || channel->state == CHANNEL_IDLE);
+}
+
+static bool was_tried(const struct lookup *lookup, unsigned index)
+{
+    return lookup->tried & (1u << index);
+}
+
+/* The next address that this call has not asked, those in back-off last. -1: none. */
+static int walk(const struct lookup *lookup, uint32_t *next)
+{
+    const struct name_server *ns = lookup->ns;
+    for (unsigned with_down = 0; with_down < 2; with_down++)
+        for (unsigned step = 1; step <= ns->count; step++) {
+            unsigned i = (*next + step) % ns->count;
+            if (was_tried(lookup, i) || (!with_down && is_down(ns, i)))
+                continue;
+            *next += step;
+            return (int)i;
+        }
+    return -1;
+}
+
+/* The chosen address sticks while its connection is there or on its way. */
+static int choose(struct lookup *lookup)
+{
+    struct name_server *ns = lookup->ns;
+    if (lookup->generation != ns->generation) {
+        lookup->generation = ns->generation;
+        lookup->tried = 0;
+    }
+    if (ns->chosen >= 0 && is_down(ns, (unsigned)ns->chosen))
+        ns->chosen = -1;
+    if (ns->chosen >= 0 && !was_tried(lookup, (unsigned)ns->chosen))
+        return ns->chosen;
+    if (ns->chosen < 0)
+        return ns->chosen = walk(lookup, &ns->next);
+    uint32_t aside = ns->next; /* silent to this call only: what works for others stays chosen */
+    return walk(lookup, &aside);
+}
 
 static void finish_lookup(struct lookup *lookup, struct channel *channel, const struct invoke_result *result)
 {
@@ -117,6 +274,31 @@ static void finish_lookup(struct lookup *lookup, struct channel *channel, const 
     }
     lookup->fn(lookup->ctx, channel, result);
     free(lookup);
+    if (result->error != -ECANCELED)
+        name_server_tidy(ns);
+}
+
+/* An unknown request code is met with silence by a 4.9.3 nameserver, and says nothing of its health as long as others are answered. */
+static bool is_only_silent(const struct lookup *lookup, const struct channel *channel, const struct invoke_result *result)
+{
+    return result->error == -ETIMEDOUT && channel->state == CHANNEL_CONNECTED && channel->last_read_ns > channel->connected_ns &&
+           channel->last_read_ns >= lookup->try_started_ns;
+}
+
+static void give_up_address(struct lookup *lookup, struct channel *channel, const struct invoke_result *result)
+{
+    struct name_server *ns = lookup->ns;
+    if (is_only_silent(lookup, channel, result)) {
+        ns->silences++;
+        return;
+    }
+    if (ns->chosen >= 0 && strcmp(ns->addresses[ns->chosen], channel->address) == 0) {
+        ns->chosen = -1;
+        LOG_WARN(channel->address, "nameserver call failed (%s)", result->reason);
+    }
+    /* As in 4.9.3, a call without an answer closes its connection: the next one must not run into the same silence. */
+    if (result->error == -ETIMEDOUT && result->maybe_written)
+        channel_fail(channel, ETIMEDOUT, "calls unanswered");
 }
 
 static void on_result(void *ctx, struct channel *channel, const struct invoke_result *result)
@@ -127,12 +309,7 @@ static void on_result(void *ctx, struct channel *channel, const struct invoke_re
         finish_lookup(lookup, channel, result);
         return;
     }
-    if (ns->chosen >= 0 && strcmp(ns->addresses[ns->chosen], channel->address) == 0)
-        ns->chosen = -1;
-    LOG_WARN(channel->address, "nameserver call failed (%s)", result->reason);
-    /* As in 4.9.3, a call without an answer closes its connection: the next one must not run into the same silence. */
-    if (result->error == -ETIMEDOUT && result->maybe_written)
-        channel_fail(channel, ETIMEDOUT, "calls unanswered");
+    give_up_address(lookup, channel, result);
     if (lookup->tries_left > 0 && try_next(lookup) == 0) {
         ns->failovers++;
         return;
@@ -144,12 +321,18 @@ static int try_next(struct lookup *lookup)
 {
     struct name_server *ns = lookup->ns;
     struct channel *channel;
-    struct invoke_request request = {
-        .code = lookup->code, .ext = lookup->ext, .ext_count = lookup->ext_count, .timeout_ms = lookup->timeout_ms};
-    if (ns->chosen < 0)
-        ns->chosen = (int)(++ns->next % ns->count);
-    lookup->tries_left--;
-    int r = remoting_client_channel(ns->client, ns->addresses[ns->chosen], &channel);
+    struct invoke_request request = {.code = lookup->code, .ext = lookup->ext, .ext_count = lookup->ext_count};
+    uint64_t now = event_loop_now_ns(ns->client->loop);
+    if (now >= lookup->deadline_ns)
+        return -ETIMEDOUT;
+    int i = choose(lookup);
+    if (i < 0)
+        return -EDESTADDRREQ;
+    /* A black hole costs its share, not everybody's. */
+    request.timeout_ms = (uint32_t)((lookup->deadline_ns - now) / lookup->tries_left-- / NS_PER_MS);
+    lookup->tried |= 1u << i;
+    lookup->try_started_ns = now;
+    int r = remoting_client_channel(ns->client, ns->addresses[i], &channel);
     if (r == 0)
         r = remoting_client_invoke(ns->client, channel, &request, on_result, lookup);
     return r;
@@ -160,10 +343,18 @@ int name_server_invoke(struct name_server *ns, int32_t code, const struct ext_fi
 {
     if (ext_count > LOOKUP_EXT_MAX)
         return -EMSGSIZE;
+    if (ns->count == 0)
+        return -EDESTADDRREQ;
     struct lookup *lookup = calloc(1, sizeof(*lookup));
     if (!lookup)
         return -ENOMEM;
-    *lookup = (struct lookup){.ns = ns, .code = code, .timeout_ms = timeout_ms, .tries_left = ns->count, .fn = fn, .ctx = ctx};
+    *lookup = (struct lookup){.ns = ns,
+                              .code = code,
+                              .deadline_ns = event_loop_now_ns(ns->client->loop) + timeout_ms * NS_PER_MS,
+                              .generation = ns->generation,
+                              .tries_left = ns->count,
+                              .fn = fn,
+                              .ctx = ctx};
     size_t used = 0;
     for (unsigned i = 0; i < ext_count; i++) {
         if (ext[i].value.len > sizeof(lookup->text) - used) {

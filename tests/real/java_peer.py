@@ -57,14 +57,15 @@ class JavaPeer:
         (self.home / "conf").mkdir(parents=True)
         shutil.copyfile(LOGBACK, self.home / "conf" / "logback_tools.xml")
 
-    def _java(self, main_class, *args):
+    def command(self, main_class, *args):
+        """The command line of one of our Java programs, or of one of RocketMQ's."""
         return ["java", "-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", *JAVA17_FLAGS, f"-Duser.home={self.home}",
                 "-Drocketmq.client.logUseSlf4j=true", f"-Dlogback.configurationFile={LOGBACK}",
                 "-cp", f"{self.classes}:{self.jars}/*", main_class, *args]
 
     def send(self, namesrv, group, topic, name, count, size, mode):
         """Sends count test messages and returns a Sent per message."""
-        result = run(self._java("Sender", namesrv, group, topic, name, count, size, mode, 0), 120)
+        result = run(self.command("Sender", namesrv, group, topic, name, count, size, mode, 0), 120)
         sent = [Sent(int(line[0]), *line[1:]) for line in (row.split("\t") for row in result.stdout.splitlines()) if len(line) == 5]
         if result.returncode != 0 or len(sent) != count:
             raise CheckFailed(f"Java Sender ({mode}) ended with status {result.returncode} and {len(sent)} of {count} results: {result.stderr[-800:]}")
@@ -72,14 +73,14 @@ class JavaPeer:
 
     def consume(self, namesrv, topic, count, seconds):
         """Reads count fresh messages with every kind of consumer; returns {kind: (distinct, delivered again)}."""
-        result = run(self._java("Consumers", namesrv, topic, count, seconds), seconds + 60)
+        result = run(self.command("Consumers", namesrv, topic, count, seconds), seconds + 60)
         rows = [line.split("\t") for line in result.stdout.splitlines()]
         return {row[0]: (int(row[1]), int(row[2])) for row in rows if len(row) == 3}
 
     def holding_sender(self, namesrv, group, topic, hold_ms):
         """Starts a Java producer that sends one message and keeps its connection; returns the process once it has sent."""
         log = self.home / f"holder-{group}.out"
-        process = spawn(self._java("Sender", namesrv, group, topic, "holder", 1, 64, "sync", hold_ms), log)
+        process = spawn(self.command("Sender", namesrv, group, topic, "holder", 1, 64, "sync", hold_ms), log)
         try:
             wait_until(lambda: "# sent" in log.read_text(), 60, "the Java producer to send its message")
         except BaseException:
@@ -89,7 +90,7 @@ class JavaPeer:
 
     def read_back(self, namesrv, topic):
         """Every message of the topic, in broker, queue and offset order."""
-        result = run(self._java("ReadBack", namesrv, topic), 180)
+        result = run(self.command("ReadBack", namesrv, topic), 180)
         lines = result.stdout.splitlines()
         if result.returncode != 0 or not lines or not lines[-1].startswith("# read"):
             raise CheckFailed(f"Java ReadBack of {topic} ended with status {result.returncode}: {result.stderr[-800:]}")
@@ -97,7 +98,7 @@ class JavaPeer:
 
     def mqadmin(self, namesrv, *args):
         """The output of one mqadmin command. Its exit status says nothing (0 after errors too) and is not looked at."""
-        result = run(self._java("org.apache.rocketmq.tools.command.MQAdminStartup", *args, "-n", namesrv), 60,
+        result = run(self.command("org.apache.rocketmq.tools.command.MQAdminStartup", *args, "-n", namesrv), 60,
                      {"ROCKETMQ_HOME": str(self.home)})
         return result.stdout + result.stderr
 

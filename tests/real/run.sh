@@ -43,7 +43,7 @@ for version in $REFERENCE $servers; do
     [ "$version" != devbroker ] || continue
     jars+=(--jars "$version=$("$here/fetch.sh" "$version")")
 done
-javac -encoding UTF-8 -d "$classes" -cp "${jars[1]#*=}/*" "$here"/*.java
+javac -encoding UTF-8 -d "$classes" -cp "${jars[1]#*=}/*" "$here"/*.java "$here"/../conformance/*.java
 
 # shellcheck disable=SC2086 # one word a server
 exec python3 -B "$here/suite.py" --build "$build" --work "$work" --classes "$classes" --reference $REFERENCE "${jars[@]}" "$@" $servers

@@ -11,9 +11,11 @@ import sys
 import time
 import traceback
 
-sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "support"))
+for folder in ("support", "conformance"):
+    sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / folder))
 
 import check_broker_restart
+import check_conformance
 import check_first_message
 import check_hub_killed
 import check_java_consumers
@@ -36,6 +38,7 @@ CHECKS = {
     "many_producers": check_many_producers,
     "producer_restart": check_producer_restart,
     "registration": check_registration,
+    "conformance": check_conformance,         # before the checks that kill or freeze servers
     "hub_killed": check_hub_killed,
     "stored_routes": check_stored_routes,
     "long_connection": check_long_connection,

@@ -19,10 +19,11 @@ NO_TABLE = 3   # rmqhub's exit status
 class Hub:
     """One hub on its own runtime and state directory, which outlive its restarts. A context manager."""
 
-    def __init__(self, bin_dir, work_dir, namesrv):
+    def __init__(self, bin_dir, work_dir, namesrv, config=None, name="rmqhubd"):
         self.bin_dir = bin_dir
-        self.log = work_dir / "rmqhubd.log"
-        self.namesrv = namesrv
+        self.log = work_dir / f"{name}.log"
+        self.namesrv = namesrv   # None: those of the configuration file
+        self.config = config     # a configuration file
         # Not below work_dir: a Unix socket's path has room for 107 bytes.
         self.base = pathlib.Path(tempfile.mkdtemp(prefix="rmqhub-"))
         self.runtime_dir = self.base / "run"
@@ -51,7 +52,10 @@ class Hub:
         program = self.bin_dir / "rmqhubd"
         if not program.exists():
             raise CheckFailed(f"{program} does not exist")
-        self.process = spawn([program, "--namesrv", self.namesrv, "--runtime-dir", self.runtime_dir, "--state-dir", self.base / "state"], self.log)
+        argv = [program, "--runtime-dir", self.runtime_dir, "--state-dir", self.base / "state"]
+        argv += ["--namesrv", self.namesrv] if self.namesrv else []
+        argv += ["--config", self.config] if self.config else []
+        self.process = spawn(argv, self.log)
 
         def up():
             if self.process.poll() is not None:

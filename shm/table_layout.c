@@ -61,7 +61,11 @@
     F(hub, runtime_dir, 520, 96, 1) \
     F(hub, state_dir, 616, 256, 1) \
     F(hub, config_file, 872, 256, 1) \
-    F(hub, reserved1, 1128, 256, 0)
+    F(hub, problems_crit, 1128, 4, 0) \
+    F(hub, problems_warn, 1132, 4, 0) \
+    F(hub, insecure_instances, 1136, 4, 0) \
+    F(hub, reserved2, 1140, 4, 0) \
+    F(hub, reserved1, 1144, 240, 0)
 
 #define SECTION_DESC_FIELDS(F) \
     F(section_desc, offset, 0, 8, 0) \
@@ -81,35 +85,70 @@
     F(instance, namesrv_addr, 320, 256, 1) \
     F(instance, unit_name, 576, 64, 1) \
     F(instance, state, 640, 1, 0) \
-    F(instance, reserved0, 641, 3, 0) \
-    F(instance, groups, 644, 4, 0) \
-    F(instance, clients, 648, 4, 0) \
-    F(instance, topics, 652, 4, 0) \
-    F(instance, brokers, 656, 4, 0) \
-    F(instance, connections, 660, 4, 0) \
-    F(instance, pending, 664, 4, 0) \
-    F(instance, stored, 672, 8, 0) \
-    F(instance, not_stored, 680, 8, 0) \
-    F(instance, unknown, 688, 8, 0) \
-    F(instance, start_age_ms, 696, 8, 0) \
-    F(instance, heartbeat_age_ms, 704, 8, 0) \
-    F(instance, last_error, 712, 128, 1) \
-    F(instance, reserved1, 840, 64, 0)
+    F(instance, tls, 641, 1, 0) \
+    F(instance, reserved0, 642, 2, 0) \
+    F(instance, factory_index, 644, 4, 0) \
+    F(instance, groups, 648, 4, 0) \
+    F(instance, clients, 652, 4, 0) \
+    F(instance, handles, 656, 4, 0) \
+    F(instance, topics, 660, 4, 0) \
+    F(instance, brokers, 664, 4, 0) \
+    F(instance, connections, 668, 4, 0) \
+    F(instance, pending, 672, 4, 0) \
+    F(instance, extra_connections, 676, 4, 0) \
+    F(instance, gets, 680, 4, 0) \
+    F(instance, async_in_use, 684, 4, 0) \
+    F(instance, async_limit, 688, 4, 0) \
+    F(instance, oneway_in_use, 692, 4, 0) \
+    F(instance, oneway_limit, 696, 4, 0) \
+    F(instance, reserved2, 700, 4, 0) \
+    F(instance, stored, 704, 8, 0) \
+    F(instance, not_stored, 712, 8, 0) \
+    F(instance, unknown, 720, 8, 0) \
+    F(instance, start_age_ms, 728, 8, 0) \
+    F(instance, heartbeat_age_ms, 736, 8, 0) \
+    F(instance, late_replies, 744, 8, 0) \
+    F(instance, scans, 752, 8, 0) \
+    F(instance, scan_found, 760, 8, 0) \
+    F(instance, route_polls, 768, 8, 0) \
+    F(instance, topics_expired, 776, 8, 0) \
+    F(instance, namesrv_requests, 784, 8, 0) \
+    F(instance, namesrv_failures, 792, 8, 0) \
+    F(instance, namesrv_failovers, 800, 8, 0) \
+    F(instance, namesrv_silences, 808, 8, 0) \
+    F(instance, namesrv_changes, 816, 8, 0) \
+    F(instance, namesrv_ok_age_ms, 824, 8, 0) \
+    F(instance, namesrv_chosen, 832, 64, 1) \
+    F(instance, namesrv_list, 896, 256, 1) \
+    F(instance, discovery_url, 1152, 256, 1) \
+    F(instance, discovery_fetches, 1408, 8, 0) \
+    F(instance, discovery_answers, 1416, 8, 0) \
+    F(instance, discovery_ok_age_ms, 1424, 8, 0) \
+    F(instance, discovery_unconfirmed, 1432, 1, 0) \
+    F(instance, reserved3, 1433, 7, 0) \
+    F(instance, discovery_error, 1440, 128, 1) \
+    F(instance, tls_identity, 1568, 64, 1) \
+    F(instance, credentials, 1632, 64, 1) \
+    F(instance, marker_group, 1696, 64, 1) \
+    F(instance, last_error, 1760, 128, 1) \
+    F(instance, reserved1, 1888, 128, 0)
 
 #define GROUP_FIELDS(F) \
     F(group, group, 0, 256, 1) \
     F(group, instance, 256, 4, 0) \
     F(group, uid, 260, 4, 0) \
     F(group, clients, 264, 4, 0) \
-    F(group, state, 268, 1, 0) \
-    F(group, reserved0, 269, 3, 0) \
-    F(group, linger_left_ms, 272, 8, 0) \
-    F(group, start_age_ms, 280, 8, 0) \
-    F(group, accepted, 288, 8, 0) \
-    F(group, stored, 296, 8, 0) \
-    F(group, not_stored, 304, 8, 0) \
-    F(group, unknown, 312, 8, 0) \
-    F(group, reserved1, 320, 64, 0)
+    F(group, handles, 268, 4, 0) \
+    F(group, outstanding, 272, 4, 0) \
+    F(group, state, 276, 1, 0) \
+    F(group, reserved0, 277, 3, 0) \
+    F(group, linger_left_ms, 280, 8, 0) \
+    F(group, start_age_ms, 288, 8, 0) \
+    F(group, accepted, 296, 8, 0) \
+    F(group, stored, 304, 8, 0) \
+    F(group, not_stored, 312, 8, 0) \
+    F(group, unknown, 320, 8, 0) \
+    F(group, reserved1, 328, 64, 0)
 
 #define CLIENT_FIELDS(F) \
     F(client, number, 0, 8, 0) \
@@ -154,10 +193,14 @@
     F(route, fetched_age_ms, 232, 8, 0) \
     F(route, changed_age_ms, 240, 8, 0) \
     F(route, used_age_ms, 248, 8, 0) \
-    F(route, from, 256, 64, 1) \
-    F(route, last_error, 320, 64, 1) \
-    F(route, queue_data, 384, 128, 0) \
-    F(route, reserved, 512, 32, 0)
+    F(route, expires_in_ms, 256, 8, 0) \
+    F(route, unconfirmed, 264, 1, 0) \
+    F(route, reserved0, 265, 3, 0) \
+    F(route, changes, 268, 4, 0) \
+    F(route, from, 272, 64, 1) \
+    F(route, last_error, 336, 64, 1) \
+    F(route, queue_data, 400, 128, 0) \
+    F(route, reserved, 528, 32, 0)
 
 #define BROKER_FIELDS(F) \
     F(broker, name, 0, 128, 1) \
@@ -182,7 +225,8 @@
     F(connection, instance, 0, 4, 0) \
     F(connection, state, 4, 1, 0) \
     F(connection, role, 5, 1, 0) \
-    F(connection, reserved0, 6, 2, 0) \
+    F(connection, tls, 6, 1, 0) \
+    F(connection, tls_resumed, 7, 1, 0) \
     F(connection, fd, 8, 4, 0) \
     F(connection, pending, 12, 4, 0) \
     F(connection, peer_name, 16, 128, 1) \
@@ -197,10 +241,17 @@
     F(connection, connects, 320, 8, 0) \
     F(connection, reconnects, 328, 8, 0) \
     F(connection, connect_failures, 336, 8, 0) \
-    F(connection, next_try_ms, 344, 8, 0) \
-    F(connection, last_in_age_ms, 352, 8, 0) \
-    F(connection, last_error, 360, 128, 1) \
-    F(connection, reserved1, 488, 64, 0)
+    F(connection, closes, 344, 8, 0) \
+    F(connection, exceptions, 352, 8, 0) \
+    F(connection, idle_closes, 360, 8, 0) \
+    F(connection, held_back, 368, 8, 0) \
+    F(connection, next_try_ms, 376, 8, 0) \
+    F(connection, last_in_age_ms, 384, 8, 0) \
+    F(connection, tls_protocol, 392, 16, 1) \
+    F(connection, tls_cipher, 408, 64, 1) \
+    F(connection, tls_peer, 472, 128, 1) \
+    F(connection, last_error, 600, 128, 1) \
+    F(connection, reserved1, 728, 64, 0)
 
 #define HEARTBEAT_FIELDS(F) \
     F(heartbeat, instance, 0, 4, 0) \
@@ -214,8 +265,12 @@
     F(heartbeat, failed, 232, 8, 0) \
     F(heartbeat, history, 240, 4, 0) \
     F(heartbeat, history_bits, 244, 4, 0) \
-    F(heartbeat, last_error, 248, 96, 1) \
-    F(heartbeat, reserved, 344, 32, 0)
+    F(heartbeat, last_late_ms, 248, 4, 0) \
+    F(heartbeat, worst_late_ms, 252, 4, 0) \
+    F(heartbeat, coalesced, 256, 4, 0) \
+    F(heartbeat, broker_version, 260, 4, 0) \
+    F(heartbeat, last_error, 264, 96, 1) \
+    F(heartbeat, reserved, 360, 32, 0)
 
 #define PENDING_FIELDS(F) \
     F(pending, opaque, 0, 4, 0) \
@@ -240,12 +295,16 @@
     F(task, instance, 64, 4, 0) \
     F(task, last_us, 68, 4, 0) \
     F(task, worst_us, 72, 4, 0) \
-    F(task, reserved0, 76, 4, 0) \
-    F(task, period_ms, 80, 8, 0) \
-    F(task, last_run_age_ms, 88, 8, 0) \
-    F(task, next_in_ms, 96, 8, 0) \
-    F(task, runs, 104, 8, 0) \
-    F(task, reserved1, 112, 32, 0)
+    F(task, last_late_us, 76, 4, 0) \
+    F(task, worst_late_us, 80, 4, 0) \
+    F(task, last_error, 84, 4, 0) \
+    F(task, period_ms, 88, 8, 0) \
+    F(task, last_run_age_ms, 96, 8, 0) \
+    F(task, next_in_ms, 104, 8, 0) \
+    F(task, runs, 112, 8, 0) \
+    F(task, skipped, 120, 8, 0) \
+    F(task, errors, 128, 8, 0) \
+    F(task, reserved1, 136, 32, 0)
 
 #define COUNTER_FIELDS(F) \
     F(counter, name, 0, 64, 1) \
@@ -260,7 +319,8 @@
     F(config, unit, 448, 16, 1) \
     F(config, source, 464, 1, 0) \
     F(config, reloadable, 465, 1, 0) \
-    F(config, reserved, 466, 46, 0)
+    F(config, not_applicable, 466, 1, 0) \
+    F(config, reserved, 467, 45, 0)
 
 #define PROBLEM_FIELDS(F) \
     F(problem, rule, 0, 32, 1) \
@@ -270,6 +330,35 @@
     F(problem, reserved0, 545, 7, 0) \
     F(problem, since_age_ms, 552, 8, 0) \
     F(problem, reserved1, 560, 80, 0)
+
+#define SERVICE_FIELDS(F) \
+    F(service, name, 0, 64, 1) \
+    F(service, state, 64, 24, 1) \
+    F(service, instance, 88, 4, 0) \
+    F(service, queued, 92, 4, 0) \
+    F(service, delayed, 96, 4, 0) \
+    F(service, tasks, 100, 4, 0) \
+    F(service, queued_most, 104, 4, 0) \
+    F(service, reserved0, 108, 4, 0) \
+    F(service, executed, 112, 8, 0) \
+    F(service, ran_tasks, 120, 8, 0) \
+    F(service, dropped, 128, 8, 0) \
+    F(service, cancelled, 136, 8, 0) \
+    F(service, refused, 144, 8, 0) \
+    F(service, errors, 152, 8, 0) \
+    F(service, reserved1, 160, 64, 0)
+
+#define REQUEST_FIELDS(F) \
+    F(request, instance, 0, 4, 0) \
+    F(request, code, 4, 4, 0) \
+    F(request, name, 8, 64, 1) \
+    F(request, received, 72, 8, 0) \
+    F(request, answered, 80, 8, 0) \
+    F(request, ignored, 88, 8, 0) \
+    F(request, refused, 96, 8, 0) \
+    F(request, limited, 104, 8, 0) \
+    F(request, too_big, 112, 8, 0) \
+    F(request, reserved, 120, 64, 0)
 
 #define EVENT_FIELDS(F) \
     F(event, seq, 0, 8, 0) \
@@ -296,18 +385,20 @@ _Static_assert(sizeof(struct table_hub) == 1384, "hub");
 const struct table_field table_hub_fields[] = {HUB_FIELDS(LIST_FIELD){0, 0, 0}};
 FIELDS_OF(section_desc, SECTION_DESC_FIELDS, 16)
 FIELDS_OF(queue_data, QUEUE_DATA_FIELDS, 16)
-FIELDS_OF(instance, INSTANCE_FIELDS, 904)
-FIELDS_OF(group, GROUP_FIELDS, 384)
+FIELDS_OF(instance, INSTANCE_FIELDS, 2016)
+FIELDS_OF(group, GROUP_FIELDS, 392)
 FIELDS_OF(client, CLIENT_FIELDS, 592)
-FIELDS_OF(route, ROUTE_FIELDS, 544)
+FIELDS_OF(route, ROUTE_FIELDS, 560)
 FIELDS_OF(broker, BROKER_FIELDS, 488)
-FIELDS_OF(connection, CONNECTION_FIELDS, 552)
-FIELDS_OF(heartbeat, HEARTBEAT_FIELDS, 376)
+FIELDS_OF(connection, CONNECTION_FIELDS, 792)
+FIELDS_OF(heartbeat, HEARTBEAT_FIELDS, 392)
 FIELDS_OF(pending, PENDING_FIELDS, 328)
-FIELDS_OF(task, TASK_FIELDS, 144)
+FIELDS_OF(task, TASK_FIELDS, 168)
 FIELDS_OF(counter, COUNTER_FIELDS, 80)
 FIELDS_OF(config, CONFIG_FIELDS, 512)
 FIELDS_OF(problem, PROBLEM_FIELDS, 640)
+FIELDS_OF(service, SERVICE_FIELDS, 224)
+FIELDS_OF(request, REQUEST_FIELDS, 184)
 FIELDS_OF(event, EVENT_FIELDS, 256)
 
 const struct table_section_info table_section_info[TABLE_SECTION_COUNT] = {
@@ -320,9 +411,11 @@ const struct table_section_info table_section_info[TABLE_SECTION_COUNT] = {
     [TABLE_HEARTBEATS] = {"heartbeats", sizeof(struct table_heartbeat), 1024, heartbeat_fields},
     [TABLE_PENDING] = {"pending", sizeof(struct table_pending), 4096, pending_fields},
     [TABLE_TASKS] = {"tasks", sizeof(struct table_task), 512, task_fields},
-    [TABLE_COUNTERS] = {"counters", sizeof(struct table_counter), 128, counter_fields},
+    [TABLE_COUNTERS] = {"counters", sizeof(struct table_counter), 256, counter_fields},
     [TABLE_CONFIG] = {"config", sizeof(struct table_config), 256, config_fields},
     [TABLE_PROBLEMS] = {"problems", sizeof(struct table_problem), 256, problem_fields},
+    [TABLE_SERVICES] = {"services", sizeof(struct table_service), 64, service_fields},
+    [TABLE_REQUESTS] = {"requests", sizeof(struct table_request), 1024, request_fields},
     [TABLE_EVENTS] = {"events", sizeof(struct table_event), 4096, event_fields},
 };
 

@@ -48,6 +48,8 @@ enum table_section {
     TABLE_CONFIG,
     TABLE_PROBLEMS,
     TABLE_EVENTS, /* a ring: row of sequence number s is at s % capacity */
+    TABLE_SERVICES,
+    TABLE_REQUESTS,
     TABLE_SECTION_COUNT
 };
 
@@ -70,6 +72,7 @@ enum table_request_mode { TABLE_MODE_SYNC, TABLE_MODE_ASYNC, TABLE_MODE_ONEWAY, 
 enum table_request_state { TABLE_REQUEST_WAITS_FOR_ROUTE, TABLE_REQUEST_WAITS_FOR_CHANNEL, TABLE_REQUEST_ON_WIRE };
 enum table_counter_kind { TABLE_KIND_COUNTER, TABLE_KIND_GAUGE };
 enum table_config_source { TABLE_CONFIG_DEFAULT, TABLE_CONFIG_FILE, TABLE_CONFIG_ENVIRONMENT, TABLE_CONFIG_COMMAND_LINE };
+enum table_tls { TABLE_TLS_OFF, TABLE_TLS_VERIFIED, TABLE_TLS_INSECURE, TABLE_TLS_NO_CONTEXT };
 enum table_severity { TABLE_SEVERITY_WARN, TABLE_SEVERITY_CRIT };
 
 struct table_section_desc {
@@ -116,7 +119,10 @@ struct table_hub {
     char runtime_dir[96];
     char state_dir[256];
     char config_file[256];
-    uint8_t reserved1[256];
+    uint32_t problems_crit, problems_warn;
+    uint32_t insecure_instances; /* whose TLS verifies nothing */
+    uint32_t reserved2;
+    uint8_t reserved1[240];
 };
 
 struct table_half_header {
@@ -137,13 +143,35 @@ struct table_instance {
     char namesrv_addr[256];
     char unit_name[64];
     uint8_t state; /* enum table_service_state */
-    uint8_t reserved0[3];
-    uint32_t groups, clients, topics, brokers, connections, pending;
+    uint8_t tls;   /* enum table_tls */
+    uint8_t reserved0[2];
+    uint32_t factory_index; /* 4.9.3's: how many were created before it */
+    uint32_t groups, clients, handles, topics, brokers, connections, pending;
+    uint32_t extra_connections; /* to addresses that another instance is connected to as well */
+    uint32_t gets;              /* how often it was asked for: created once, returned after that */
+    uint32_t async_in_use, async_limit, oneway_in_use, oneway_limit;
+    uint32_t reserved2;
     uint64_t stored, not_stored, unknown;
     int64_t start_age_ms;
     int64_t heartbeat_age_ms;
+    uint64_t late_replies;
+    uint64_t scans, scan_found; /* the backstop: runs, and what the deadlines had missed */
+    uint64_t route_polls, topics_expired;
+    uint64_t namesrv_requests, namesrv_failures, namesrv_failovers, namesrv_silences, namesrv_changes;
+    int64_t namesrv_ok_age_ms;
+    char namesrv_chosen[64];
+    char namesrv_list[256];  /* in use, in the order of choice */
+    char discovery_url[256]; /* empty: the list is configured */
+    uint64_t discovery_fetches, discovery_answers;
+    int64_t discovery_ok_age_ms;
+    uint8_t discovery_unconfirmed; /* the list is that of an earlier run */
+    uint8_t reserved3[7];
+    char discovery_error[128];
+    char tls_identity[64]; /* tells two contexts apart; empty: none */
+    char credentials[64];  /* tells two credentials apart, gives none away; empty: none */
+    char marker_group[64];
     char last_error[128];
-    uint8_t reserved1[64];
+    uint8_t reserved1[128];
 };
 
 /** One producer group in one instance. */
@@ -151,8 +179,10 @@ struct table_group {
     char group[256];
     uint32_t instance; /* index into TABLE_INSTANCES */
     uint32_t uid;
-    uint32_t clients;
-    uint8_t state; /* enum table_group_state */
+    uint32_t clients;     /* processes */
+    uint32_t handles;     /* of these processes */
+    uint32_t outstanding; /* requests without an outcome */
+    uint8_t state;        /* enum table_group_state */
     uint8_t reserved0[3];
     int64_t linger_left_ms; /* TABLE_NEVER: not lingering */
     int64_t start_age_ms;
@@ -204,6 +234,10 @@ struct table_route {
     int64_t fetched_age_ms;
     int64_t changed_age_ms;
     int64_t used_age_ms;
+    int64_t expires_in_ms; /* TABLE_NEVER: in use */
+    uint8_t unconfirmed;   /* from the cache; no nameserver has answered for it in this run */
+    uint8_t reserved0[3];
+    uint32_t changes;
     char from[64]; /* nameserver address */
     char last_error[64];
     struct table_queue_data queue_data[TABLE_ROUTE_QUEUE_DATAS];
@@ -230,7 +264,8 @@ struct table_broker {
 struct table_connection {
     uint32_t instance;
     uint8_t state, role; /* enum table_channel_state, table_channel_role */
-    uint8_t reserved0[2];
+    uint8_t tls;         /* enum table_tls */
+    uint8_t tls_resumed;
     int32_t fd;
     uint32_t pending;
     char peer_name[128]; /* broker name, empty for a nameserver */
@@ -240,8 +275,13 @@ struct table_connection {
     uint64_t bytes_in, bytes_out, frames_in, frames_out;
     uint64_t send_queue_bytes;
     uint64_t connects, reconnects, connect_failures;
-    int64_t next_try_ms; /* until the next attempt; TABLE_NEVER: none planned */
+    uint64_t closes, exceptions, idle_closes; /* with connects: the events of 4.9.3's ChannelEventListener */
+    uint64_t held_back;                       /* senders above the high water mark */
+    int64_t next_try_ms;                      /* until the next attempt; TABLE_NEVER: none planned */
     int64_t last_in_age_ms;
+    char tls_protocol[16];
+    char tls_cipher[64];
+    char tls_peer[128]; /* whom the certificate names */
     char last_error[128];
     uint8_t reserved1[64];
 };
@@ -256,8 +296,11 @@ struct table_heartbeat {
     int64_t last_ok_age_ms;
     int64_t next_in_ms;
     uint64_t ok, failed;
-    uint32_t history;      /* bit 0: the newest; 1: answered */
-    uint32_t history_bits; /* how many are known, at most 20 */
+    uint32_t history;                     /* bit 0: the newest; 1: answered */
+    uint32_t history_bits;                /* how many are known, at most 20 */
+    uint32_t last_late_ms, worst_late_ms; /* sent so long after it was due */
+    uint32_t coalesced;                   /* due while one was on its way */
+    int32_t broker_version;               /* as the reply's header gives it; 0: no reply yet */
     char last_error[96];
     uint8_t reserved[32];
 };
@@ -284,11 +327,12 @@ struct table_task {
     char name[64];
     uint32_t instance; /* TABLE_NO_INDEX: the hub's own */
     uint32_t last_us, worst_us;
-    uint32_t reserved0;
+    uint32_t last_late_us, worst_late_us; /* start behind the plan */
+    int32_t last_error;                   /* errno of the last run that failed, 0: none did */
     int64_t period_ms;
     int64_t last_run_age_ms;
     int64_t next_in_ms;
-    uint64_t runs;
+    uint64_t runs, skipped, errors;
     uint8_t reserved1[32];
 };
 
@@ -306,7 +350,8 @@ struct table_config {
     char unit[16];
     uint8_t source; /* enum table_config_source */
     uint8_t reloadable;
-    uint8_t reserved[46];
+    uint8_t not_applicable; /* accepted, without effect here */
+    uint8_t reserved[45];
 };
 
 struct table_problem {
@@ -317,6 +362,31 @@ struct table_problem {
     uint8_t reserved0[7];
     int64_t since_age_ms;
     uint8_t reserved1[80];
+};
+
+/** A service of one instance that has a queue: the pull message service. */
+struct table_service {
+    char name[64];
+    char state[24];
+    uint32_t instance;
+    uint32_t queued, delayed, tasks, queued_most;
+    uint32_t reserved0;
+    uint64_t executed, ran_tasks, dropped, cancelled, refused, errors;
+    uint8_t reserved1[64];
+};
+
+/** Requests of one code that brokers sent to one instance. */
+struct table_request {
+    uint32_t instance;
+    int32_t code;
+    char name[64];
+    uint64_t received;
+    uint64_t answered;
+    uint64_t ignored; /* oneway: there is nothing to answer */
+    uint64_t refused; /* malformed, or not supported */
+    uint64_t limited; /* more than its rate allows */
+    uint64_t too_big;
+    uint8_t reserved[64];
 };
 
 /** Repeats of one line are one event with a count. */

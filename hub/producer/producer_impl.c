@@ -322,7 +322,7 @@ void producer_send(struct send_request *rq)
         return;
     }
     rq->parked = true;
-    topic_entry_park(rq->topic, &rq->future, rq->deadline_ns);
+    topic_entry_park(rq->topic, &rq->future, rq->deadline_ns, NULL);
 }
 
 void producer_cancel(struct send_request *rq, const char *reason)

@@ -162,6 +162,12 @@ const char *name_server_chosen(const struct name_server *ns)
     return ns->chosen >= 0 ? ns->addresses[ns->chosen] : NULL;
 }
 
+void name_server_pass_over(struct name_server *ns, const struct channel *channel)
+{
+    if (ns->chosen >= 0 && strcmp(ns->addresses[ns->chosen], channel->address) == 0)
+        ns->chosen = -1;
+}
+
 bool name_server_owns(const struct name_server *ns, const struct channel *channel)
 {
     for (unsigned i = 0; i < ns->count; i++)
@@ -292,10 +298,9 @@ static void give_up_address(struct lookup *lookup, struct channel *channel, cons
         ns->silences++;
         return;
     }
-    if (ns->chosen >= 0 && strcmp(ns->addresses[ns->chosen], channel->address) == 0) {
-        ns->chosen = -1;
+    if (ns->chosen >= 0 && strcmp(ns->addresses[ns->chosen], channel->address) == 0)
         LOG_WARN(channel->address, "nameserver call failed (%s)", result->reason);
-    }
+    name_server_pass_over(ns, channel);
     /* As in 4.9.3, a call without an answer closes its connection: the next one must not run into the same silence. */
     if (result->error == -ETIMEDOUT && result->maybe_written)
         channel_fail(channel, ETIMEDOUT, "calls unanswered");

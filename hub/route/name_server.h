@@ -45,6 +45,9 @@ int name_server_update_list(struct name_server *ns, const char *list);
 /** Closes connections to addresses that are no longer listed and that nobody waits for. */
 void name_server_tidy(struct name_server *ns);
 
+/** The nameserver behind @p channel sent nonsense: the next call goes to another one, if there is any. */
+void name_server_pass_over(struct name_server *ns, const struct channel *channel);
+
 /** Address in use, or NULL. */
 const char *name_server_chosen(const struct name_server *ns);
 

@@ -30,39 +30,72 @@ static bool add_queues(struct topic_publish_info *info, struct broker *broker, u
     return true;
 }
 
-/* Writable, and its broker has a master in this very route. The route is sorted by broker name, and so is the result. */
+/* Writable, and its broker has a master in this very route. */
+static uint32_t queues_to_write(const struct topic_route_data *route, const struct queue_data *qd)
+{
+    const struct broker_data *bd = topic_route_data_broker(route, qd->broker_name);
+    if (!(qd->perm & PERM_WRITE) || !bd || !broker_data_addr(bd, MASTER_ID).data || qd->write_queue_nums <= 0)
+        return 0;
+    return (uint32_t)qd->write_queue_nums;
+}
+
+/* The route is sorted by broker name, and so is the result. */
 static bool add_from_queue_datas(struct topic_publish_info *info, const struct topic_route_data *route, struct broker_addr_table *brokers)
 {
     for (unsigned i = 0; i < route->queue_data_count; i++) {
         const struct queue_data *qd = &route->queue_datas[i];
-        const struct broker_data *bd = topic_route_data_broker(route, qd->broker_name);
-        if (!(qd->perm & PERM_WRITE) || !bd || !broker_data_addr(bd, MASTER_ID).data || qd->write_queue_nums <= 0)
-            continue;
-        struct broker *broker = broker_addr_table_find(brokers, qd->broker_name.data, qd->broker_name.len);
-        if (broker && !add_queues(info, broker, (uint32_t)qd->write_queue_nums))
+        uint32_t nums = queues_to_write(route, qd);
+        struct broker *broker = nums ? broker_addr_table_find(brokers, qd->broker_name.data, qd->broker_name.len) : NULL;
+        if (broker && !add_queues(info, broker, nums))
             return false;
     }
+    return true;
+}
+
+/* Takes the next "broker:queues" off @p conf. False at its end. */
+static bool next_in_order_conf(struct span *conf, struct span *name, uint32_t *nums)
+{
+    const char *at = conf->data, *end = conf->data + conf->len;
+    if (at >= end)
+        return false;
+    const char *stop = memchr(at, ';', (size_t)(end - at));
+    stop = stop ? stop : end;
+    const char *colon = memchr(at, ':', (size_t)(stop - at));
+    *name = (struct span){at, (size_t)((colon ? colon : stop) - at)};
+    *nums = 0;
+    for (const char *p = colon ? colon + 1 : stop; p < stop && *p >= '0' && *p <= '9' && *nums < ROUTE_MAX_QUEUE_NUMS; p++)
+        *nums = *nums * 10 + (uint32_t)(*p - '0');
+    at = stop < end ? stop + 1 : end;
+    *conf = (struct span){at, (size_t)(end - at)};
     return true;
 }
 
 /* orderTopicConf, "brokerA:4;brokerB:2": in that order, whatever the permissions say. */
 static bool add_from_order_conf(struct topic_publish_info *info, struct span conf, struct broker_addr_table *brokers)
 {
-    const char *at = conf.data, *end = conf.data + conf.len;
+    struct span name;
+    uint32_t nums;
     info->order_topic = true;
-    while (at < end) {
-        const char *stop = memchr(at, ';', (size_t)(end - at));
-        stop = stop ? stop : end;
-        const char *colon = memchr(at, ':', (size_t)(stop - at));
-        uint32_t nums = 0;
-        for (const char *p = colon ? colon + 1 : stop; p < stop && *p >= '0' && *p <= '9' && nums < ROUTE_MAX_QUEUE_NUMS; p++)
-            nums = nums * 10 + (uint32_t)(*p - '0');
-        struct broker *broker = colon ? broker_addr_table_find(brokers, at, (size_t)(colon - at)) : NULL;
+    while (next_in_order_conf(&conf, &name, &nums)) {
+        struct broker *broker = nums ? broker_addr_table_find(brokers, name.data, name.len) : NULL;
         if (broker && !add_queues(info, broker, nums))
             return false;
-        at = stop + 1;
     }
     return true;
+}
+
+uint64_t topic_publish_info_size(const struct topic_route_data *route)
+{
+    struct span conf = route->order_topic_conf, name;
+    uint64_t size = 0;
+    uint32_t nums;
+    if (conf.len > 0)
+        while (next_in_order_conf(&conf, &name, &nums))
+            size += nums;
+    else
+        for (unsigned i = 0; i < route->queue_data_count; i++)
+            size += queues_to_write(route, &route->queue_datas[i]);
+    return size;
 }
 
 int topic_publish_info_build(struct topic_publish_info *info, const struct topic_route_data *route, struct broker_addr_table *brokers)

@@ -29,7 +29,11 @@ struct topic_publish_info {
 
 void topic_publish_info_deinit(struct topic_publish_info *info);
 
-/** Builds the list from a route. 0 (maybe with no queue: nothing is writable) | -ENOMEM; *info is replaced on success only. */
+/** How many queues a route would give, whatever of its brokers is known. */
+uint64_t topic_publish_info_size(const struct topic_route_data *route);
+
+/** Builds the list from a route of at most TOPIC_PUBLISH_QUEUES_MAX. 0 (maybe with no queue: nothing is writable) | -ENOMEM; *info is
+ * replaced on success only. */
 int topic_publish_info_build(struct topic_publish_info *info, const struct topic_route_data *route, struct broker_addr_table *brokers);
 
 /** The next queue, or NULL when there is none. */

@@ -15,6 +15,7 @@
 
 #include "hub/protocol/codes.h"
 #include "hub/remoting/remoting_codec.h"
+#include "hub/remoting/resolver.h"
 #include "shm/base/clock.h"
 #include "shm/base/log.h"
 #include "shm/base/text.h"
@@ -24,6 +25,7 @@
 #define STORE_PATIENCE_MS 500u
 #define RETRY_FIRST_MS 100u
 #define RETRY_MAX_MS 1000u
+#define RETRY_TOPIC_PREFIX "%RETRY%"
 #define SAVE_AGAIN_NS (600 * NS_PER_S) /* an unchanged route is saved anew this often, to keep its age honest */
 
 static void ask_default_topic(struct topic_entry *entry);
@@ -32,6 +34,12 @@ const char *route_source_name(enum route_source source)
 {
     static const char *const names[] = {"NONE", "NAMESRV", "DEFAULT_TOPIC", "STORE"};
     return names[source];
+}
+
+const char *route_refusal_name(enum route_refusal refusal)
+{
+    static const char *const names[] = {"UNREADABLE", "EMPTY", "DUPLICATE", "BAD_BROKER", "TOO_MANY_QUEUES", "NO_MEMORY"};
+    return names[refusal];
 }
 
 static uint32_t hash_name(const char *name, size_t len)
@@ -69,9 +77,20 @@ static void schedule_retry(struct topic_route_table *t, uint32_t in_ms)
         loop_timer_schedule(&t->retry_timer, event_loop_now_ns(t->loop) + in_ms * NS_PER_MS);
 }
 
-void topic_entry_park(struct topic_entry *entry, struct response_future *future, uint64_t deadline_ns)
+static void set_create_topic(struct topic_entry *entry, const struct create_topic *create)
+{
+    const struct topic_route_table *t = entry->table;
+    bool own = create && create->key && create->key[0];
+    const char *key = own ? create->key : t->create_topic_key;
+    text_copy(entry->create_topic_key, sizeof(entry->create_topic_key), key, strlen(key));
+    entry->create_topic_queue_nums = create && create->queue_nums ? create->queue_nums : t->default_topic_queue_nums;
+}
+
+void topic_entry_park(struct topic_entry *entry, struct response_future *future, uint64_t deadline_ns, const struct create_topic *create)
 {
     struct topic_route_table *t = entry->table;
+    if (entry->waiting_count == 0)
+        set_create_topic(entry, create);
     remoting_client_park(t->name_server->client, future, &entry->waiting, deadline_ns);
     entry->waiting_count++;
     schedule_retry(t, STORE_PATIENCE_MS);
@@ -83,13 +102,110 @@ void topic_entry_forget_waiting(struct topic_entry *entry)
     entry->waiting_count--;
 }
 
-/* ---- a good answer ---- */
+/* ---- failures ---- */
 
-static int take_brokers(struct topic_route_table *t, const struct topic_route_data *route)
+/* 4.9.3 says nothing of topics that need not exist. */
+static bool may_be_missing(const struct topic_entry *entry)
+{
+    return strncmp(entry->name, RETRY_TOPIC_PREFIX, strlen(RETRY_TOPIC_PREFIX)) == 0 ||
+           strcmp(entry->name, entry->table->create_topic_key) == 0;
+}
+
+static void note_failure(struct topic_entry *entry, const char *reason)
+{
+    entry->fetch_failures++;
+    entry->failures_in_a_row++;
+    entry->last_error_ms = event_loop_now_ms(entry->table->loop);
+    text_copy(entry->last_error, sizeof(entry->last_error), reason, strlen(reason));
+}
+
+static void note_code(struct topic_entry *entry, const struct send_response *response)
+{
+    char text[160];
+    struct span remark = span_first_line(response->remark);
+    snprintf(text, sizeof(text), "nameserver answered %d: %.*s", response->code, (int)(remark.len < 100 ? remark.len : 100),
+             remark.data ? remark.data : "");
+    note_failure(entry, text);
+    if (entry->failures_in_a_row == 1 && !may_be_missing(entry))
+        LOG_WARN(entry->name, "no route: %s", entry->last_error);
+}
+
+static void note_refusal(struct topic_entry *entry, enum route_refusal refusal)
+{
+    static const char *const texts[] = {
+        "it cannot be read",       "it has no queues or no brokers",
+        "it names a broker twice", "a broker's name or address is malformed",
+        "it has too many queues",  "no memory",
+    };
+    char text[160];
+    snprintf(text, sizeof(text), "the nameserver's route is ignored: %s", texts[refusal]);
+    entry->table->refused[refusal]++;
+    note_failure(entry, text);
+    if (entry->failures_in_a_row == 1)
+        LOG_WARN(entry->name, "%s", entry->last_error);
+}
+
+/* ---- an answer ---- */
+
+static bool is_broker(const struct broker_data *bd)
+{
+    char address[CHANNEL_ADDRESS_MAX + 1], host[CHANNEL_ADDRESS_MAX + 1], port[8];
+    if (bd->broker_name.len == 0 || bd->broker_name.len > BROKER_NAME_MAX)
+        return false;
+    for (unsigned i = 0; i < bd->addr_count; i++)
+        if (!text_copy(address, sizeof(address), bd->addrs[i].addr.data, bd->addrs[i].addr.len) ||
+            address_split(address, host, sizeof(host), port, sizeof(port)) < 0)
+            return false;
+    return true;
+}
+
+/* A decoded route is sorted: what is there twice stands side by side. */
+static bool has_duplicates(const struct topic_route_data *route)
+{
+    for (unsigned i = 0; i < route->broker_data_count; i++) {
+        const struct broker_data *bd = &route->broker_datas[i];
+        if (i > 0 && span_equals(bd[-1].broker_name, bd->broker_name))
+            return true;
+        for (unsigned j = 1; j < bd->addr_count; j++)
+            if (bd->addrs[j - 1].broker_id == bd->addrs[j].broker_id)
+                return true;
+    }
+    for (unsigned i = 1; i < route->queue_data_count; i++)
+        if (span_equals(route->queue_datas[i - 1].broker_name, route->queue_datas[i].broker_name))
+            return true;
+    return false;
+}
+
+/* What a nameserver never sends, unless somebody plays with it. ROUTE_REFUSALS: nothing is wrong. */
+static enum route_refusal check_route(const struct topic_route_data *route)
+{
+    if (route->queue_data_count == 0 || route->broker_data_count == 0)
+        return ROUTE_REFUSED_EMPTY;
+    if (has_duplicates(route))
+        return ROUTE_REFUSED_DUPLICATE;
+    for (unsigned i = 0; i < route->broker_data_count; i++)
+        if (!is_broker(&route->broker_datas[i]))
+            return ROUTE_REFUSED_BAD_BROKER;
+    return topic_publish_info_size(route) > TOPIC_PUBLISH_QUEUES_MAX ? ROUTE_REFUSED_TOO_MANY_QUEUES : ROUTE_REFUSALS;
+}
+
+static enum route_refusal read_route(struct topic_route_data **route, const void *body, size_t len)
+{
+    int r = topic_route_data_decode(route, body, len);
+    if (r < 0)
+        return r == -ENOMEM ? ROUTE_REFUSED_NO_MEMORY : ROUTE_REFUSED_UNREADABLE;
+    enum route_refusal refusal = check_route(*route);
+    if (refusal != ROUTE_REFUSALS)
+        *route = topic_route_data_free(*route);
+    return refusal;
+}
+
+static bool take_brokers(struct topic_route_table *t, const struct topic_route_data *route)
 {
     bool changed = false;
     for (unsigned i = 0; i < route->broker_data_count; i++) {
         int r = broker_addr_table_put(t->brokers, &route->broker_datas[i]);
+        t->brokers_left_out += r < 0;
         if (r < 0)
             LOG_WARN("route", "broker \"%.*s\" is left out (%s)", (int)route->broker_datas[i].broker_name.len,
                      route->broker_datas[i].broker_name.data, strerror(-r));
@@ -103,12 +219,12 @@ static void limit_queues(struct topic_route_data *route, uint32_t max)
 {
     struct queue_data *qds = (struct queue_data *)(uintptr_t)route->queue_datas; /* one block of ours, still unshared */
     for (unsigned i = 0; i < route->queue_data_count; i++) {
-        int32_t n = qds[i].read_queue_nums < (int32_t)max ? qds[i].read_queue_nums : (int32_t)max;
-        qds[i].read_queue_nums = qds[i].write_queue_nums = n;
+        uint32_t n = qds[i].read_queue_nums > 0 ? (uint32_t)qds[i].read_queue_nums : 0;
+        qds[i].read_queue_nums = qds[i].write_queue_nums = (int32_t)(n < max ? n : max);
     }
 }
 
-/* Makes @p route (owned from here on) the entry's. */
+/* Makes @p route (owned from here on) the entry's. 0 | 1 it differs from the one before | -ENOMEM. */
 static int adopt_route(struct topic_entry *entry, struct topic_route_data *route, enum route_source source)
 {
     struct topic_route_table *t = entry->table;
@@ -130,8 +246,11 @@ static int adopt_route(struct topic_entry *entry, struct topic_route_data *route
     topic_route_data_free(entry->route);
     entry->route = route;
     entry->source = source;
-    if (brokers_changed || changed)
+    entry->body_len = 0;
+    if (brokers_changed)
         t->ops.brokers_changed(t->ops.ctx);
+    if (changed && t->ops.routes_changed)
+        t->ops.routes_changed(t->ops.ctx);
     return changed;
 }
 
@@ -145,21 +264,61 @@ static void save_route(struct topic_entry *entry, const struct remoting_command 
     t->store.save(t->store.ctx, t->cluster, entry->name, reply->body.data, reply->body.len);
 }
 
+/* Eight bytes at a step: it runs over every answer of every round. */
+static uint64_t hash_body(struct span body)
+{
+    uint64_t h = body.len, word = 0;
+    size_t at = 0;
+    for (; at + sizeof(word) <= body.len; at += sizeof(word)) {
+        memcpy(&word, body.data + at, sizeof(word));
+        h = (h ^ word) * UINT64_C(0x9E3779B97F4A7C15);
+        h ^= h >> 32;
+    }
+    word = 0;
+    if (at < body.len)
+        memcpy(&word, body.data + at, body.len - at);
+    h = (h ^ word) * UINT64_C(0x9E3779B97F4A7C15);
+    return h ^ h >> 32;
+}
+
+/* Reads and takes over the route of a successful reply. 0 (maybe with no queue to write to) | -EPROTO refused, and noted. */
+static int take_route(struct topic_entry *entry, const struct remoting_command *reply, enum route_source source)
+{
+    struct topic_route_table *t = entry->table;
+    struct topic_route_data *route = NULL;
+    uint64_t hash = hash_body(reply->body);
+    bool from_store = entry->source == ROUTE_STORE;
+    if (source == ROUTE_NAMESRV && entry->body_len > 0 && entry->body_len == reply->body.len && entry->body_hash == hash) {
+        t->answers_unchanged++;
+        save_route(entry, reply, false);
+        return 0;
+    }
+    enum route_refusal refusal = read_route(&route, reply->body.data, reply->body.len);
+    if (refusal == ROUTE_REFUSALS && source == ROUTE_DEFAULT_TOPIC)
+        limit_queues(route, entry->create_topic_queue_nums);
+    int r = refusal == ROUTE_REFUSALS ? adopt_route(entry, route, source) : 0;
+    if (refusal != ROUTE_REFUSALS || r < 0) {
+        note_refusal(entry, r < 0 ? ROUTE_REFUSED_NO_MEMORY : refusal);
+        return -EPROTO;
+    }
+    if (source == ROUTE_NAMESRV) {
+        entry->body_hash = hash;
+        entry->body_len = reply->body.len;
+        save_route(entry, reply, r > 0 || from_store);
+    }
+    return 0;
+}
+
 static int take_answer(struct topic_entry *entry, const struct invoke_result *result, enum route_source source)
 {
     struct topic_route_table *t = entry->table;
+    struct remoting_client *client = t->name_server->client;
     struct remoting_command reply;
-    struct topic_route_data *route = NULL;
-    int r = remoting_command_decode(&reply, result->frame, result->frame_len, t->name_server->client->scratch,
-                                    sizeof(t->name_server->client->scratch));
-    if (r == 0)
-        r = topic_route_data_decode(&route, reply.body.data, reply.body.len);
-    if (!route)
-        return r;
-    if (source == ROUTE_DEFAULT_TOPIC)
-        limit_queues(route, t->default_topic_queue_nums);
-    bool from_store = entry->source == ROUTE_STORE;
-    r = adopt_route(entry, route, source);
+    if (remoting_command_decode(&reply, result->frame, result->frame_len, client->scratch, sizeof(client->scratch)) < 0) {
+        note_refusal(entry, ROUTE_REFUSED_UNREADABLE);
+        return -EPROTO;
+    }
+    int r = take_route(entry, &reply, source);
     if (r < 0)
         return r;
     entry->route_ns = event_loop_now_ns(t->loop);
@@ -167,30 +326,12 @@ static int take_answer(struct topic_entry *entry, const struct invoke_result *re
     if (source == ROUTE_NAMESRV) {
         entry->last_error[0] = '\0';
         entry->failures_in_a_row = 0;
-        save_route(entry, &reply, r > 0 || from_store);
     }
     t->retry_backoff_ms = 0;
     return 0;
 }
 
-/* ---- failures ---- */
-
-static void note_failure(struct topic_entry *entry, const char *reason)
-{
-    entry->fetch_failures++;
-    entry->failures_in_a_row++;
-    entry->last_error_ms = event_loop_now_ms(entry->table->loop);
-    text_copy(entry->last_error, sizeof(entry->last_error), reason, strlen(reason));
-}
-
-static void note_code(struct topic_entry *entry, const struct send_response *response)
-{
-    char text[160];
-    struct span remark = span_first_line(response->remark);
-    snprintf(text, sizeof(text), "nameserver answered %d: %.*s", response->code, (int)(remark.len < 100 ? remark.len : 100),
-             remark.data ? remark.data : "");
-    note_failure(entry, text);
-}
+/* ---- no answer ---- */
 
 static void try_store(struct topic_entry *entry)
 {
@@ -204,7 +345,7 @@ static void try_store(struct topic_entry *entry)
     entry->store_tried = true;
     if (t->store.load(t->store.ctx, t->cluster, entry->name, &body, &len, &saved_ms) != 0)
         return;
-    if (topic_route_data_decode(&route, body, len) == 0 && route && adopt_route(entry, route, ROUTE_STORE) >= 0) {
+    if (read_route(&route, body, len) == ROUTE_REFUSALS && adopt_route(entry, route, ROUTE_STORE) >= 0) {
         entry->route_ms = saved_ms;
         LOG_WARN(entry->name, "no nameserver answers; using the route kept since %lld ms",
                  (long long)(event_loop_now_ms(t->loop) - saved_ms));
@@ -234,12 +375,18 @@ static void on_retry_timer(void *ctx)
         schedule_retry(t, t->retry_backoff_ms);
 }
 
-static void unreachable(struct topic_entry *entry, const char *reason)
+/* Nothing usable came. Senders wait on, for a kept route or the next try. */
+static void without_answer(struct topic_entry *entry)
 {
-    note_failure(entry, reason);
     try_store(entry);
     if (entry->waiting_count > 0 || entry->source == ROUTE_STORE)
         schedule_retry(entry->table, RETRY_FIRST_MS);
+}
+
+static void unreachable(struct topic_entry *entry, const char *reason)
+{
+    note_failure(entry, reason);
+    without_answer(entry);
 }
 
 /* ---- fetching ---- */
@@ -266,38 +413,42 @@ static bool fetch_failed(struct topic_entry *entry, const struct invoke_result *
     return true;
 }
 
+/* A route that cannot be used says nothing of the topic; another nameserver, or the same one later, may know better. */
+static void route_refused(struct topic_entry *entry, const struct channel *channel)
+{
+    name_server_pass_over(entry->table->name_server, channel);
+    without_answer(entry);
+}
+
 static void on_default_route(void *ctx, struct channel *channel, const struct invoke_result *result)
 {
     struct topic_entry *entry = ctx;
-    (void)channel;
     if (fetch_failed(entry, result))
         return;
-    if (result->response->code != RESPONSE_SUCCESS) {
+    if (result->response->code != RESPONSE_SUCCESS)
         resolve_waiting(entry, -ENOENT);
-    } else {
-        int r = take_answer(entry, result, ROUTE_DEFAULT_TOPIC);
-        if (r < 0)
-            note_failure(entry, "the create-topic key's route cannot be read");
-        resolve_waiting(entry, r);
-    }
+    else if (take_answer(entry, result, ROUTE_DEFAULT_TOPIC) == 0)
+        resolve_waiting(entry, 0);
+    else
+        route_refused(entry, channel);
     pump_poll(entry->table);
 }
 
 static void on_route(void *ctx, struct channel *channel, const struct invoke_result *result)
 {
     struct topic_entry *entry = ctx;
-    (void)channel;
     if (fetch_failed(entry, result))
         return;
     entry->last_code = result->response->code;
-    int r = entry->last_code == RESPONSE_SUCCESS ? take_answer(entry, result, ROUTE_NAMESRV) : 1;
-    if (r == 1)
+    if (entry->last_code != RESPONSE_SUCCESS)
         note_code(entry, result->response);
-    else if (r < 0)
-        note_failure(entry, "the nameserver's route cannot be read");
-    if (r == 0 || entry->info.count > 0)
+    else if (take_answer(entry, result, ROUTE_NAMESRV) < 0)
+        route_refused(entry, channel);
+    else
         resolve_waiting(entry, 0);
-    else if (entry->waiting_count > 0)
+    if (entry->info.count > 0)
+        resolve_waiting(entry, 0);
+    else if (entry->last_code != RESPONSE_SUCCESS && entry->waiting_count > 0)
         ask_default_topic(entry);
     pump_poll(entry->table);
 }
@@ -308,7 +459,7 @@ static void ask(struct topic_entry *entry, const char *topic, invoke_fn fn)
     struct ext_field ext[] = {{SPAN_LITERAL("topic"), span_of(topic)}};
     int r = name_server_invoke(t->name_server, REQUEST_GET_ROUTEINFO_BY_TOPIC, ext, 1, t->api_timeout_ms, fn, entry);
     if (r < 0) {
-        unreachable(entry, strerror(-r));
+        unreachable(entry, r == -EDESTADDRREQ ? "no nameserver address is known yet" : strerror(-r));
         return;
     }
     entry->fetching = true;
@@ -318,7 +469,7 @@ static void ask(struct topic_entry *entry, const char *topic, invoke_fn fn)
 
 static void ask_default_topic(struct topic_entry *entry)
 {
-    ask(entry, entry->table->create_topic_key, on_default_route);
+    ask(entry, entry->create_topic_key, on_default_route);
 }
 
 void topic_entry_refresh(struct topic_entry *entry)
@@ -330,6 +481,7 @@ void topic_entry_refresh(struct topic_entry *entry)
 void topic_route_table_poll(struct topic_route_table *table)
 {
     table->polls++;
+    name_server_tidy(table->name_server);
     for (uint32_t i = 0; i < table->count; i++)
         if (!list_is_linked(&table->entries[i]->poll_link))
             list_append(&table->poll_queue, &table->entries[i]->poll_link);

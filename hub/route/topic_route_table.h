@@ -40,6 +40,23 @@ enum route_source {
     ROUTE_STORE,         /* kept from an earlier run; nameservers have not answered yet */
 };
 
+/** Why a route that a nameserver sent was not taken over. The one in use stays. */
+enum route_refusal {
+    ROUTE_REFUSED_UNREADABLE,      /* not JSON, too deep, not a route, or larger than topic_route_data.h believes */
+    ROUTE_REFUSED_EMPTY,           /* no queues or no brokers */
+    ROUTE_REFUSED_DUPLICATE,       /* a broker, a broker's queues or an id twice */
+    ROUTE_REFUSED_BAD_BROKER,      /* a name too long, an address that is none */
+    ROUTE_REFUSED_TOO_MANY_QUEUES, /* TOPIC_PUBLISH_QUEUES_MAX */
+    ROUTE_REFUSED_NO_MEMORY,
+    ROUTE_REFUSALS,
+};
+
+/** What a sender says of topics that do not exist yet: 4.9.3's createTopicKey and defaultTopicQueueNums. */
+struct create_topic {
+    const char *key;
+    uint32_t queue_nums;
+};
+
 struct topic_entry {
     struct topic_route_table *table;
     struct topic_entry *hash_next;
@@ -59,7 +76,11 @@ struct topic_entry {
     uint64_t saved_ns;
     struct list_link waiting; /* response_future, parked until there is a route */
     uint32_t waiting_count;
-    bool fetching; /* a request is on its way */
+    char create_topic_key[TOPIC_ENTRY_NAME_MAX + 1]; /* of the first that waits: whose route will do if the topic does not exist */
+    uint32_t create_topic_queue_nums;
+    uint64_t body_hash; /* of the answer that the route was made from; the same again need not be read */
+    size_t body_len;    /* 0: none */
+    bool fetching;      /* a request is on its way */
     bool store_tried;
     uint32_t fetches, fetch_failures, failures_in_a_row, changes;
     int32_t last_code; /* of the last reply; 17: does not exist */
@@ -72,6 +93,8 @@ struct topic_route_table_ops {
     /** A broker's addresses changed, or brokers came or went. */
     void (*brokers_changed)(void *ctx);
     void *ctx;
+    /** Some topic's route changed. May be NULL. */
+    void (*routes_changed)(void *ctx);
 };
 
 struct topic_route_table {
@@ -93,6 +116,9 @@ struct topic_route_table {
     struct loop_timer retry_timer; /* senders wait and the nameservers did not answer */
     uint32_t retry_backoff_ms;
     uint64_t polls;
+    uint64_t answers_unchanged; /* the same bytes as before */
+    uint64_t refused[ROUTE_REFUSALS];
+    uint64_t brokers_left_out; /* the broker table is full */
 };
 
 /** Fill in store, cluster, create_topic_key, the numbers; then initialise. 0 | -ENOMEM. */
@@ -105,8 +131,11 @@ struct topic_entry *topic_route_table_find(const struct topic_route_table *table
 int topic_route_table_acquire(struct topic_route_table *table, const char *name, size_t len, struct topic_entry **out);
 void topic_entry_unref(struct topic_entry *entry);
 
-/** Lets a future wait here until the topic has a route (its resume()) or its deadline passes, and asks for the route. */
-void topic_entry_park(struct topic_entry *entry, struct response_future *future, uint64_t deadline_ns);
+/**
+ * Lets a future wait here until the topic has a route (its resume()) or its deadline passes, and asks for the route. If the
+ * topic does not exist, the queues of @p create's key will do; NULL: the table's. With several that wait, the first decides.
+ */
+void topic_entry_park(struct topic_entry *entry, struct response_future *future, uint64_t deadline_ns, const struct create_topic *create);
 /** To be called when a parked future ended in another way than resume(). */
 void topic_entry_forget_waiting(struct topic_entry *entry);
 
@@ -120,3 +149,4 @@ unsigned topic_route_table_expire(struct topic_route_table *table);
 unsigned topic_route_table_clean_brokers(struct topic_route_table *table);
 
 const char *route_source_name(enum route_source source);
+const char *route_refusal_name(enum route_refusal refusal);

@@ -3,6 +3,13 @@
  * routes, producer groups, network client and scheduled tasks (4.9.3's
  * MQClientInstance). Everything runs on the loop's thread. The struct is open for
  * reading (the instance table walks it); only this module and its neighbours write.
+ *
+ * Where it is written down:
+ *   mq_client_instance.c    start, shutdown, reload, each in 4.9.3's order
+ *   instance_tasks.c        the scheduled tasks
+ *   instance_heartbeat.c    masters, their registrations, heartbeats
+ *   instance_producers.c    producer groups: joined, lingering, unregistered
+ *   duplicate_client_id.c   whether another host uses our clientId
  */
 #pragma once
 
@@ -14,6 +21,8 @@
 #include "hub/route/topic_route_table.h"
 #include "hub/schedule/scheduled_tasks.h"
 
+#define MARKER_GROUP_PREFIX "RMQHUB_"
+
 struct mq_client_manager;
 struct resolver;
 struct registration;
@@ -23,13 +32,14 @@ enum service_state { SERVICE_CREATE_JUST, SERVICE_RUNNING, SERVICE_SHUTDOWN_ALRE
 struct mq_client_instance {
     struct mq_client_manager *manager;
     struct event_loop *loop;
-    struct client_config config;
+    struct client_config config; /* a copy: what the configuration becomes later reaches it by mq_client_instance_reload() only */
     char cluster[CLUSTER_NAME_MAX + 1];
     char namesrv_addr[NAMESRV_ADDR_MAX + 1];
     char instance_name[INSTANCE_NAME_MAX + 1]; /* as in the clientId */
     char asked_name[INSTANCE_NAME_MAX + 1];    /* as in the key */
     char unit_name[UNIT_NAME_MAX + 1];
     char client_id[CLIENT_ID_MAX + 1];
+    uint32_t factory_index; /* 0, 1, ... in the order of creation (4.9.3's instanceIndex) */
     enum service_state state;
     int64_t started_ms; /* wall clock */
     struct remoting_client remoting;
@@ -39,10 +49,17 @@ struct mq_client_instance {
     struct producer_table producers;
     struct scheduled_tasks tasks;
     struct producer *inner_producer;
+    struct producer *marker;                /* RMQHUB_<hash of the clientId>: nobody else's, see registration.h and duplicate_client_id.h */
     struct topic_entry *create_topic_entry; /* the create-topic key, polled from the start */
     struct list_link registrations;         /* struct registration: what each broker connection knows of us */
     bool draining;                          /* unregisters everything; of no use any more, or the hub stops */
+    uint64_t drain_patience_ns;             /* until then a group's requests are waited for before it is unregistered */
     uint64_t unsupported_requests, requests_from_brokers;
+    struct duplicate_client_id {
+        uint64_t checks, answers, failures; /* requests sent, answered, not answered with a list */
+        uint32_t brokers;                   /* that know another address under our clientId now */
+        char other[64];                     /* one of those addresses */
+    } duplicates;
     void (*changed)(void *ctx);
     void *changed_ctx;
 };
@@ -54,6 +71,8 @@ struct mq_client_instance {
 struct topic_entry *topic_entry_acquire(struct mq_client_instance *instance, struct span topic, const char **reason);
 void topic_entry_release(struct topic_entry *entry);
 
+/* ---- producer groups ---- */
+
 /**
  * Joins or adds a group. A new one is announced at once. 0 | -EINVAL | -EPERM another uid's | -EDQUOT | -ENOMEM.
  */
@@ -61,20 +80,43 @@ int mq_client_instance_register_producer(struct mq_client_instance *instance, st
                                          const char **reason);
 /** The last user starts the linger, or unregisters at once when @p final or without a linger. */
 void mq_client_instance_unregister_producer(struct producer *producer, bool final);
+/** CLIENT_INNER_PRODUCER and the marker, which no client can join. 0 | -ENOMEM. */
+int mq_client_instance_register_own_groups(struct mq_client_instance *instance);
+/** Unregisters the groups whose linger is over. */
+void mq_client_instance_expire_producers(struct mq_client_instance *instance);
+/** Groups that no connection knows any more leave the table. For registration.c. */
+void mq_client_instance_forget_producers(struct mq_client_instance *instance);
 
-/** For mq_client_manager. @p instance has its names and config filled in; on failure it is START_FAILED. 0 | -EINVAL | -ENOMEM. */
+/* ---- brokers ---- */
+
+/** sendHeartbeatToAllBrokerWithLock: to every known master, concurrently; where one is on its way the next waits for it. */
+void mq_client_instance_send_heartbeat_to_all_broker(struct mq_client_instance *instance);
+/** A group is new: heartbeats soon, many new groups in one. */
+void mq_client_instance_announce(struct mq_client_instance *instance);
+/** Connects and registers with masters that are new, leaves those that no route names. */
+void mq_client_instance_update_brokers(struct mq_client_instance *instance);
+struct remoting_client_ops mq_client_instance_remoting_ops(struct mq_client_instance *instance);
+
+/* ---- life ---- */
+
+/** The scheduled tasks of 4.9.3, and ours. 0 | -ENOMEM. */
+int mq_client_instance_start_scheduled_tasks(struct mq_client_instance *instance);
+
+/**
+ * For mq_client_manager. @p instance has its names and config filled in. No server need be up. Once started or shut down:
+ * nothing happens, 0. On failure everything is undone, the state is START_FAILED, and it may be tried again (4.9.3 refuses that).
+ * 0 | -EINVAL | -ENOMEM.
+ */
 int mq_client_instance_start(struct mq_client_instance *instance, struct resolver *resolver, const struct route_store *store,
                              const char *store_name);
 struct mq_client_instance *mq_client_instance_free(struct mq_client_instance *instance);
-/** Unregisters everything on every connection. */
-void mq_client_instance_drain(struct mq_client_instance *instance);
+/** Unregisters everything on every connection; then mq_client_instance_is_drained(), and mq_client_instance_free() ends the rest. */
+void mq_client_instance_shutdown(struct mq_client_instance *instance);
 bool mq_client_instance_is_drained(const struct mq_client_instance *instance);
-/** Takes a drain back, if it was only for lack of use. */
+/** Takes a shutdown back, if it was only for lack of use. */
 void mq_client_instance_revive(struct mq_client_instance *instance);
-/** Nobody uses it: no group but the inner one, no topic, no hold. */
+/** Nobody uses it: no group but its own, no topic, no hold. */
 bool mq_client_instance_is_unused(const struct mq_client_instance *instance);
-/** Groups that no connection knows any more leave the table. For registration.c. */
-void mq_client_instance_forget_producers(struct mq_client_instance *instance);
 /** Something visible changed. */
 void mq_client_instance_changed(struct mq_client_instance *instance);
 

@@ -235,7 +235,7 @@ void mq_client_manager_drain(struct mq_client_manager *m)
 {
     m->draining = true;
     for (unsigned i = 0; i < m->count; i++)
-        mq_client_instance_drain(m->instances[i]);
+        mq_client_instance_shutdown(m->instances[i]);
 }
 
 bool mq_client_manager_is_drained(const struct mq_client_manager *m)

@@ -30,9 +30,10 @@ struct producer {
     uint16_t header_len;
     uint8_t header[GROUP_NAME_MAX + 7]; /* ext field a of a send, ready in the binary encoding */
     enum producer_state state;
-    bool inner; /* CLIENT_INNER_PRODUCER */
+    bool inner; /* the client's own: CLIENT_INNER_PRODUCER, the marker */
     uid_t uid;  /* who registered it */
     uint32_t refs;
+    uint32_t outstanding;     /* requests of this group without an outcome; it is not unregistered while there are any */
     uint64_t linger_until_ns; /* monotonic; 0 unless lingering */
     int64_t registered_ms;    /* wall clock */
     uint64_t sends, stored, not_stored, unknown, oneway;
@@ -43,6 +44,19 @@ struct producer_table {
     unsigned count;                                  /* present, of every state */
     unsigned high;                                   /* one past the last in use */
 };
+
+/** Around every request of a group: begin before anything can end it, end just before its outcome is told. */
+static inline void producer_request_begin(struct producer *producer)
+{
+    producer->outstanding++;
+}
+/** For producer_request_end(): the last request of a group that waits for it to be unregistered. */
+void mq_client_instance_producer_is_idle(struct producer *producer);
+static inline void producer_request_end(struct producer *producer)
+{
+    if (--producer->outstanding == 0 && producer->state == PRODUCER_UNREGISTERING)
+        mq_client_instance_producer_is_idle(producer);
+}
 
 void producer_table_deinit(struct producer_table *table);
 struct producer *producer_table_find(const struct producer_table *table, const char *group, size_t len);

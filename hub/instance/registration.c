@@ -1,10 +1,13 @@
 #include "hub/instance/registration.h"
 
 #include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "hub/instance/mq_client_instance.h"
+#include "hub/metrics/problems.h"
 #include "hub/protocol/codes.h"
 #include "hub/protocol/heartbeat_data.h"
 #include "shm/base/clock.h"
@@ -13,6 +16,10 @@
 
 #define FAILURES_MAX 2 /* calls without an answer in a row before the connection is given up */
 #define RETRY_NS NS_PER_S
+#define BUSY_CHECK_NS (100 * NS_PER_MS)
+#define NO_HEARTBEAT UINT64_MAX
+#define RULE_LATE "heartbeat-late"
+#define LATE_OBJECT_MAX sizeof(((struct problem *)0)->object)
 
 const char *registration_step_name(enum registration_step step)
 {
@@ -36,12 +43,47 @@ bool registration_knows(const struct registration *reg, const struct producer *p
     return bit_get(reg->announced, producer->index);
 }
 
+static uint64_t now_of(const struct registration *reg)
+{
+    return event_loop_now_ns(reg->instance->loop);
+}
+
+static void step_at(struct registration *reg, uint64_t at_ns)
+{
+    if (!loop_timer_is_scheduled(&reg->step_timer) || at_ns < reg->step_timer.at_ns)
+        loop_timer_schedule(&reg->step_timer, at_ns);
+}
+
 static bool is_wanted(const struct registration *reg, const struct producer *p)
 {
     return p->state != PRODUCER_UNREGISTERING && !reg->retiring && !reg->instance->draining;
 }
 
+/* A group is not unregistered while one of its requests has no outcome. A connection that is left takes no new ones, so
+ * there its own requests count; a client that ends waits for them only so long. */
+static bool is_busy(const struct registration *reg, const struct producer *p)
+{
+    if (p->state == PRODUCER_UNREGISTERING)
+        return p->outstanding > 0;
+    if (reg->instance->draining && now_of(reg) >= reg->instance->drain_patience_ns)
+        return false;
+    return reg->channel->pending_count > 0 || reg->channel->waiting_count > 0;
+}
+
 /* ---- heartbeat ---- */
+
+/* Two clients of one hub may talk to one broker. */
+static const char *late_object(const struct registration *reg, char object[LATE_OBJECT_MAX])
+{
+    snprintf(object, LATE_OBJECT_MAX, "%.127s, client %.100s", reg->channel->address, reg->instance->client_id);
+    return object;
+}
+
+static void clear_lateness(const struct registration *reg)
+{
+    char object[LATE_OBJECT_MAX];
+    problem_clear(RULE_LATE, late_object(reg, object));
+}
 
 static void note_heartbeat(struct registration *reg, const struct invoke_result *result)
 {
@@ -51,6 +93,8 @@ static void note_heartbeat(struct registration *reg, const struct invoke_result 
     h->last_20_count += h->last_20_count < 20;
     if (ok) {
         h->ok++;
+        reg->heartbeat_ok_ns = now_of(reg);
+        clear_lateness(reg);
         h->last_ok_ms = event_loop_now_ms(reg->instance->loop);
         h->last_rt_us = result->rt_us;
         h->broker_version = result->response->version;
@@ -91,11 +135,17 @@ static void on_heartbeat(void *ctx, struct channel *channel, const struct invoke
     if (channel->state != CHANNEL_CONNECTED || note_silence(reg, result))
         return;
     if (result->error < 0) {
-        reg->heartbeat_due = true;
-        loop_timer_schedule(&reg->retry_timer, event_loop_now_ns(reg->instance->loop) + RETRY_NS);
+        reg->heartbeat_at_ns = now_of(reg) + RETRY_NS;
+        step_at(reg, reg->heartbeat_at_ns);
         return;
     }
     registration_step(reg);
+}
+
+/* Every group that is used, and every one that this connection knows and has not been told to forget. */
+static bool is_announced(const struct registration *reg, const struct producer *p)
+{
+    return p && (is_wanted(reg, p) || registration_knows(reg, p));
 }
 
 /* The body, allocated; *groups are those it names. */
@@ -107,7 +157,7 @@ static char *encode_heartbeat(struct registration *reg, size_t *len)
     char *body = NULL;
     for (unsigned i = 0; groups && i < table->high; i++) {
         const struct producer *p = table->producers[i];
-        if (p && is_wanted(reg, p))
+        if (is_announced(reg, p))
             groups[count++] = (struct span){p->group, p->group_len};
     }
     *len = 0;
@@ -122,6 +172,22 @@ static char *encode_heartbeat(struct registration *reg, size_t *len)
     return body;
 }
 
+static void note_sent(struct registration *reg)
+{
+    uint64_t now = now_of(reg);
+    uint64_t late_ms = now > reg->heartbeat_at_ns ? (now - reg->heartbeat_at_ns) / NS_PER_MS : 0;
+    reg->heartbeat_at_ns = NO_HEARTBEAT;
+    reg->heartbeat_sent_ns = now;
+    reg->heartbeats++;
+    if (!reg->broker)
+        return;
+    struct heartbeat_record *h = &reg->broker->heartbeat;
+    h->last_sent_ms = event_loop_now_ms(reg->instance->loop);
+    h->last_late_ms = late_ms > UINT32_MAX ? UINT32_MAX : (uint32_t)late_ms;
+    if (h->last_late_ms > h->worst_late_ms)
+        h->worst_late_ms = h->last_late_ms;
+}
+
 static int send_heartbeat(struct registration *reg)
 {
     struct mq_client_instance *in = reg->instance;
@@ -134,13 +200,10 @@ static int send_heartbeat(struct registration *reg)
     if (r < 0)
         return r;
     for (unsigned i = 0; i < in->producers.high; i++)
-        if (in->producers.producers[i] && is_wanted(reg, in->producers.producers[i]))
+        if (is_announced(reg, in->producers.producers[i]))
             bit_set(reg->announced, i, true);
     reg->step = REGISTRATION_HEARTBEAT;
-    reg->heartbeat_due = false;
-    reg->heartbeats++;
-    if (reg->broker)
-        reg->broker->heartbeat.last_sent_ms = event_loop_now_ms(in->loop);
+    note_sent(reg);
     return 0;
 }
 
@@ -153,13 +216,17 @@ static void on_unregister(void *ctx, struct channel *channel, const struct invok
     reg->step = REGISTRATION_IDLE;
     if (result->error == -ECANCELED || channel->state != CHANNEL_CONNECTED || note_silence(reg, result))
         return;
-    if (result->error < 0) { /* it may have been executed or not: say it again */
-        loop_timer_schedule(&reg->retry_timer, event_loop_now_ns(reg->instance->loop) + RETRY_NS);
+    if (result->error < 0) { /* it may have been executed or not: say it again, or repair if the group came back meanwhile */
+        reg->marker_due = true;
+        step_at(reg, now_of(reg) + RETRY_NS);
         return;
     }
     bit_set(reg->announced, reg->step_group, false);
     reg->marker_due = !was_marker;
-    reg->heartbeat_due |= was_marker;
+    if (was_marker) {
+        reg->repairs++;
+        reg->heartbeat_at_ns = now_of(reg);
+    }
     mq_client_instance_forget_producers(reg->instance);
     mq_client_instance_changed(reg->instance);
     registration_step(reg);
@@ -181,27 +248,34 @@ static int send_unregister(struct registration *reg, const struct producer *prod
     return 0;
 }
 
-static struct producer *next_to_unregister(const struct registration *reg)
+/* *waits: there is one, but it must wait. */
+static struct producer *next_to_unregister(const struct registration *reg, bool *waits)
 {
     const struct producer_table *table = &reg->instance->producers;
-    for (unsigned i = 0; i < table->high; i++)
-        if (table->producers[i] && bit_get(reg->announced, i) && !is_wanted(reg, table->producers[i]))
-            return table->producers[i];
+    *waits = false;
+    for (unsigned i = 0; i < table->high; i++) {
+        struct producer *p = table->producers[i];
+        if (!p || !bit_get(reg->announced, i) || is_wanted(reg, p))
+            continue;
+        if (!is_busy(reg, p))
+            return p;
+        *waits = true;
+    }
     return NULL;
 }
 
 /* ---- what comes next ---- */
 
-static bool wants_marker_dance(const struct registration *reg)
+static bool wants_repair(const struct registration *reg)
 {
-    const struct producer *inner = reg->instance->inner_producer;
-    return reg->marker_due && inner && is_wanted(reg, inner) && registration_knows(reg, inner);
+    const struct producer *marker = reg->instance->marker;
+    return reg->marker_due && marker && is_wanted(reg, marker) && registration_knows(reg, marker);
 }
 
 static void finish_retiring(struct registration *reg)
 {
     if (reg->channel->pending_count > 0 || reg->channel->waiting_count > 0) {
-        loop_timer_schedule(&reg->retry_timer, event_loop_now_ns(reg->instance->loop) + RETRY_NS / 10);
+        step_at(reg, now_of(reg) + BUSY_CHECK_NS);
         return;
     }
     struct mq_client_instance *in = reg->instance;
@@ -216,9 +290,15 @@ static void finish_retiring(struct registration *reg)
     mq_client_instance_changed(in);
 }
 
+static bool heartbeats_go_out(const struct registration *reg)
+{
+    return !reg->retiring && !reg->instance->draining;
+}
+
 void registration_step(struct registration *reg)
 {
     int r = 0;
+    bool waits;
     struct producer *gone;
     if (reg->step != REGISTRATION_IDLE)
         return;
@@ -227,49 +307,95 @@ void registration_step(struct registration *reg)
             finish_retiring(reg);
         return;
     }
-    if ((gone = next_to_unregister(reg)) != NULL) {
+    if ((gone = next_to_unregister(reg, &waits)) != NULL) {
         r = send_unregister(reg, gone, REGISTRATION_UNREGISTER);
-    } else if (wants_marker_dance(reg)) {
+    } else if (wants_repair(reg)) {
         reg->marker_due = false;
-        r = send_unregister(reg, reg->instance->inner_producer, REGISTRATION_MARKER);
-    } else if (reg->heartbeat_due && !reg->retiring && !reg->instance->draining) {
+        r = send_unregister(reg, reg->instance->marker, REGISTRATION_MARKER);
+    } else if (heartbeats_go_out(reg) && reg->heartbeat_at_ns <= now_of(reg)) {
         r = send_heartbeat(reg);
+    } else if (heartbeats_go_out(reg) && reg->heartbeat_at_ns != NO_HEARTBEAT) {
+        step_at(reg, reg->heartbeat_at_ns);
+    } else if (reg->retiring && waits) {
+        step_at(reg, now_of(reg) + BUSY_CHECK_NS);
     } else if (reg->retiring) {
         finish_retiring(reg);
         return;
     }
     if (r < 0) {
         LOG_ERROR(reg->channel->address, "cannot announce (%s)", strerror(-r));
-        loop_timer_schedule(&reg->retry_timer, event_loop_now_ns(reg->instance->loop) + RETRY_NS);
+        step_at(reg, now_of(reg) + RETRY_NS);
     }
+}
+
+static void heartbeat_at(struct registration *reg, uint64_t at_ns)
+{
+    if (at_ns < reg->heartbeat_at_ns)
+        reg->heartbeat_at_ns = at_ns;
+    registration_step(reg);
+}
+
+static void note_lateness(const struct registration *reg)
+{
+    char object[LATE_OBJECT_MAX];
+    uint64_t silent_ns = now_of(reg) - reg->heartbeat_ok_ns;
+    if (reg->broker && silent_ns > 2 * reg->instance->config.heartbeat_broker_interval_ms * NS_PER_MS)
+        problem_raise(RULE_LATE, late_object(reg, object), TABLE_SEVERITY_WARN,
+                      "broker %s has confirmed no heartbeat of %s for %" PRIu64 " s; it forgets a client after 120 s", reg->broker->name,
+                      reg->instance->client_id, silent_ns / NS_PER_S);
 }
 
 void registration_heartbeat(struct registration *reg)
 {
-    reg->heartbeat_due = true;
+    note_lateness(reg);
+    if (reg->broker && reg->step == REGISTRATION_HEARTBEAT)
+        reg->broker->heartbeat.coalesced++;
     if (reg->channel->state != CHANNEL_CONNECTED && !reg->retiring)
         channel_want(reg->channel); /* announces once it is up */
-    registration_step(reg);
+    else
+        heartbeat_at(reg, now_of(reg));
 }
 
-void registration_connected(struct registration *reg)
+void registration_announce(struct registration *reg)
+{
+    if (reg->channel->state != CHANNEL_CONNECTED)
+        return; /* announces everything once it is up */
+    uint64_t now = now_of(reg), soon = reg->heartbeat_sent_ns + HEARTBEAT_COALESCE_NS;
+    heartbeat_at(reg, reg->heartbeat_sent_ns == 0 || soon < now ? now : soon);
+}
+
+void registration_step_soon(struct registration *reg)
+{
+    step_at(reg, now_of(reg));
+}
+
+/* A new connection knows nothing. */
+static void forget_connection(struct registration *reg)
 {
     memset(reg->announced, 0, sizeof(reg->announced));
     reg->step = REGISTRATION_IDLE;
     reg->failures = 0;
-    reg->marker_due = false;
-    registration_heartbeat(reg);
+    reg->marker_due = reg->duplicate_seen = false;
+    reg->heartbeat_at_ns = NO_HEARTBEAT;
+    reg->heartbeat_sent_ns = 0;
+    loop_timer_cancel(&reg->step_timer);
+    loop_timer_cancel(&reg->repair_timer);
+}
+
+void registration_connected(struct registration *reg)
+{
+    forget_connection(reg);
+    if (reg->connects++ > 0)
+        loop_timer_schedule(&reg->repair_timer, now_of(reg) + REPAIR_AFTER_RECONNECT_NS);
+    heartbeat_at(reg, now_of(reg));
 }
 
 void registration_lost(struct registration *reg)
 {
-    memset(reg->announced, 0, sizeof(reg->announced));
-    reg->step = REGISTRATION_IDLE;
-    reg->marker_due = reg->heartbeat_due = false;
-    loop_timer_cancel(&reg->retry_timer);
+    forget_connection(reg);
     mq_client_instance_forget_producers(reg->instance);
     if (reg->retiring)
-        loop_timer_schedule(&reg->retry_timer, event_loop_now_ns(reg->instance->loop));
+        registration_step_soon(reg);
 }
 
 void registration_retire(struct registration *reg)
@@ -277,49 +403,71 @@ void registration_retire(struct registration *reg)
     reg->retiring = true;
     reg->broker = NULL;
     reg->channel->keep_connected = false;
+    clear_lateness(reg);
     /* From the timer: whoever retires it is walking the list it leaves. */
-    loop_timer_schedule(&reg->retry_timer, event_loop_now_ns(reg->instance->loop));
+    registration_step_soon(reg);
 }
 
 /* ---- life ---- */
 
-static void on_retry(void *ctx)
+static void on_step_timer(void *ctx)
 {
     registration_step(ctx);
+}
+
+static void on_repair_timer(void *ctx)
+{
+    struct registration *reg = ctx;
+    reg->marker_due = true;
+    registration_step(reg);
+}
+
+static int create(struct mq_client_instance *instance, struct channel *channel, struct registration **out)
+{
+    struct registration *reg = calloc(1, sizeof(*reg));
+    if (!reg)
+        return -ENOMEM;
+    reg->instance = instance;
+    reg->channel = channel;
+    reg->heartbeat_at_ns = NO_HEARTBEAT;
+    reg->heartbeat_ok_ns = event_loop_now_ns(instance->loop);
+    int r = loop_timer_init(&reg->step_timer, instance->loop, on_step_timer, reg);
+    if (r == 0)
+        r = loop_timer_init(&reg->repair_timer, instance->loop, on_repair_timer, reg);
+    if (r < 0) {
+        loop_timer_deinit(&reg->step_timer);
+        free(reg);
+        return r;
+    }
+    list_append(&instance->registrations, &reg->link);
+    channel->session = reg;
+    *out = reg;
+    return 0;
 }
 
 int registration_attach(struct mq_client_instance *instance, struct broker *broker, struct channel *channel)
 {
     struct registration *reg = channel->session;
     bool is_news = !reg || reg->retiring;
-    if (!reg) {
-        reg = calloc(1, sizeof(*reg));
-        if (!reg)
-            return -ENOMEM;
-        reg->instance = instance;
-        reg->channel = channel;
-        int r = loop_timer_init(&reg->retry_timer, instance->loop, on_retry, reg);
-        if (r < 0) {
-            free(reg);
-            return r;
-        }
-        list_append(&instance->registrations, &reg->link);
-        channel->session = reg;
-    }
+    int r = reg ? 0 : create(instance, channel, &reg);
+    if (r < 0)
+        return r;
     reg->retiring = false;
     reg->broker = broker;
     channel->keep_connected = true;
     if (channel->state != CHANNEL_CONNECTED)
         channel_want(channel);
     else if (is_news) /* a new one too: RocketMQ 5's proxy is nameserver and broker on one connection */
-        registration_heartbeat(reg);
+        heartbeat_at(reg, now_of(reg));
     return 0;
 }
 
 void registration_free(struct registration *reg)
 {
+    clear_lateness(reg);
     list_unlink(&reg->link);
-    loop_timer_deinit(&reg->retry_timer);
+    loop_timer_deinit(&reg->step_timer);
+    loop_timer_deinit(&reg->repair_timer);
     reg->channel->session = NULL;
     reg->channel->keep_connected = false;
     free(reg);

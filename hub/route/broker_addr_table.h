@@ -27,7 +27,9 @@ struct heartbeat_record {
     int64_t last_ok_ms, last_sent_ms; /* wall clock; 0: never */
     uint32_t last_rt_us;
     uint32_t ok, failed;
-    uint32_t last_20; /* bit 0 is the latest; 1 = answered */
+    uint32_t last_late_ms, worst_late_ms; /* sent this long after it was due */
+    uint32_t coalesced;                   /* due while one was on its way: the next stands for both */
+    uint32_t last_20;                     /* bit 0 is the latest; 1 = answered */
     uint32_t last_20_count;
     int32_t broker_version; /* from the reply's header */
     char last_error[128];

@@ -152,11 +152,12 @@ static void the_start_order_fills_the_tables(void **state)
 {
     (void)state;
     struct mq_client_instance *in = get(NULL, NULL, "app", NULL);
-    static const char *const names[] = {"update topic routes", "clean offline brokers, heartbeat", "scan response table",
-                                        "expire lingering groups", "expire idle topics"};
-    static const uint64_t first_ms[] = {10, 1000, 3000, 1000, 60000}, period_ms[] = {30000, 30000, 1000, 1000, 60000};
-    assert_int_equal(in->tasks.count, 5);
-    for (unsigned i = 0; i < 5; i++) {
+    static const char *const names[] = {"update topic routes", "clean offline brokers, heartbeat",
+                                        "scan response table", "expire lingering groups",
+                                        "expire idle topics",  "check for a duplicate clientId"};
+    static const uint64_t first_ms[] = {10, 1000, 3000, 1000, 60000, 10000}, period_ms[] = {30000, 30000, 1000, 1000, 60000, 60000};
+    assert_int_equal(in->tasks.count, 6);
+    for (unsigned i = 0; i < 6; i++) {
         assert_string_equal(in->tasks.tasks[i].name, names[i]);
         assert_int_equal(in->tasks.tasks[i].first_delay_ns, first_ms[i] * NS_PER_MS);
         assert_int_equal(in->tasks.tasks[i].period_ns, period_ms[i] * NS_PER_MS);

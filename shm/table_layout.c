@@ -319,8 +319,8 @@
     F(config, unit, 448, 16, 1) \
     F(config, source, 464, 1, 0) \
     F(config, reloadable, 465, 1, 0) \
-    F(config, not_applicable, 466, 1, 0) \
-    F(config, reserved, 467, 45, 0)
+    F(config, reserved, 466, 46, 0) \
+    F(config, note, 512, 192, 1)
 
 #define PROBLEM_FIELDS(F) \
     F(problem, rule, 0, 32, 1) \
@@ -395,7 +395,7 @@ FIELDS_OF(heartbeat, HEARTBEAT_FIELDS, 392)
 FIELDS_OF(pending, PENDING_FIELDS, 328)
 FIELDS_OF(task, TASK_FIELDS, 168)
 FIELDS_OF(counter, COUNTER_FIELDS, 80)
-FIELDS_OF(config, CONFIG_FIELDS, 512)
+FIELDS_OF(config, CONFIG_FIELDS, 704)
 FIELDS_OF(problem, PROBLEM_FIELDS, 640)
 FIELDS_OF(service, SERVICE_FIELDS, 224)
 FIELDS_OF(request, REQUEST_FIELDS, 184)
@@ -412,7 +412,7 @@ const struct table_section_info table_section_info[TABLE_SECTION_COUNT] = {
     [TABLE_PENDING] = {"pending", sizeof(struct table_pending), 4096, pending_fields},
     [TABLE_TASKS] = {"tasks", sizeof(struct table_task), 512, task_fields},
     [TABLE_COUNTERS] = {"counters", sizeof(struct table_counter), 256, counter_fields},
-    [TABLE_CONFIG] = {"config", sizeof(struct table_config), 256, config_fields},
+    [TABLE_CONFIG] = {"config", sizeof(struct table_config), 1024, config_fields},
     [TABLE_PROBLEMS] = {"problems", sizeof(struct table_problem), 256, problem_fields},
     [TABLE_SERVICES] = {"services", sizeof(struct table_service), 64, service_fields},
     [TABLE_REQUESTS] = {"requests", sizeof(struct table_request), 1024, request_fields},

@@ -350,8 +350,8 @@ struct table_config {
     char unit[16];
     uint8_t source; /* enum table_config_source */
     uint8_t reloadable;
-    uint8_t not_applicable; /* accepted, without effect here */
-    uint8_t reserved[45];
+    uint8_t reserved[46];
+    char note[192]; /* why it has no effect here; empty: it has */
 };
 
 struct table_problem {

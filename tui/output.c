@@ -67,13 +67,42 @@ json_t *output_envelope(const char *verb, const struct table_source *source)
                      source->liveness != HUB_ALIVE);
 }
 
+static json_t *json_items(const struct selection *s, const struct table_reader *reader)
+{
+    json_t *items = json_array();
+    for (size_t i = 0; items && i < s->row_count; i++) {
+        if (json_array_append_new(items, json_item(s, reader, s->rows[i])) < 0) {
+            json_decref(items);
+            return NULL;
+        }
+    }
+    return items;
+}
+
+/* All rows of the view that follows this one. */
+static int select_more(struct selection *more, const struct selection *s, const struct table_reader *reader, bool json)
+{
+    *more = (struct selection){.view = s->view->more};
+    selection_default_columns(more, json);
+    return selection_apply(more, reader);
+}
+
+static int json_add_more(json_t *envelope, const struct selection *s, const struct table_reader *reader)
+{
+    struct selection more;
+    int r = select_more(&more, s, reader, true);
+    if (r == 0 && json_object_set_new(envelope, more.view->name, json_items(&more, reader)) < 0)
+        r = -ENOMEM;
+    selection_deinit(&more);
+    return r;
+}
+
 int output_json(const struct selection *s, const struct table_source *source)
 {
-    json_t *envelope = output_envelope(s->view->name, source), *items = json_array();
+    json_t *envelope = output_envelope(s->view->name, source), *items = json_items(s, source->reader);
     int r = envelope && items ? 0 : -ENOMEM;
-    for (size_t i = 0; r == 0 && i < s->row_count; i++)
-        if (json_array_append_new(items, json_item(s, source->reader, s->rows[i])) < 0)
-            r = -ENOMEM;
+    if (r == 0 && s->view->more)
+        r = json_add_more(envelope, s, source->reader);
     if (r == 0 && s->view->section >= 0)
         r = json_object_set_new(envelope, "dropped", json_integer(table_reader_half(source->reader)->dropped[s->view->section]));
     if (r == 0 && json_object_set(envelope, "items", items) < 0)
@@ -174,9 +203,21 @@ static void print_table(const struct selection *s, const struct table_reader *re
     }
 }
 
+static int print_more(const struct selection *s, const struct table_reader *reader, bool headers)
+{
+    struct selection more;
+    int r = select_more(&more, s, reader, false);
+    if (r == 0 && more.row_count) {
+        putchar('\n');
+        print_table(&more, reader, headers);
+    }
+    selection_deinit(&more);
+    return r;
+}
+
 int output_text(const struct selection *s, const struct table_source *source, bool headers)
 {
-    char banner[256];
+    char banner[512];
     table_source_banner(source, banner, sizeof(banner));
     /* Where only data is wanted on stdout, the warning still has to be seen. */
     if (banner[0])
@@ -192,5 +233,5 @@ int output_text(const struct selection *s, const struct table_source *source, bo
     uint32_t dropped = s->view->section >= 0 ? table_reader_half(source->reader)->dropped[s->view->section] : 0;
     if (dropped)
         fprintf(headers ? stdout : stderr, "%u more rows did not fit into the table\n", dropped);
-    return 0;
+    return s->view->more ? print_more(s, source->reader, headers) : 0;
 }

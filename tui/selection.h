@@ -6,7 +6,7 @@
 #include "tui/view.h"
 
 #define SELECTION_FILTERS_MAX 8
-#define SELECTION_COLUMNS_MAX 48
+#define SELECTION_COLUMNS_MAX 80
 
 struct selection {
     const struct view *view;

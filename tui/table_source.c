@@ -115,4 +115,8 @@ void table_source_banner(const struct table_source *s, char *dst, size_t cap)
         snprintf(dst, cap, "HUB SILENT pid %u is alive but published nothing for %s; last data %s", half->hub.pid, age, at);
     else
         dst[0] = '\0';
+    size_t used = strlen(dst);
+    if (half->hub.insecure_instances)
+        snprintf(dst + used, cap - used, "%sTLS INSECURE: %u of %u instances accept any certificate (tls_insecure)", used ? "\n" : "",
+                 half->hub.insecure_instances, half->count[TABLE_INSTANCES]);
 }

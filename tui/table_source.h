@@ -30,5 +30,5 @@ void table_source_close(struct table_source *source);
 
 /** "running", ..., or "silent" or "dead". */
 const char *table_source_hub_state(const struct table_source *source);
-/** One line about a hub that is not well, or "" when it is. */
+/** Lines about a hub that is not well, or that trusts whoever answers; "" otherwise. No newline at the end. */
 void table_source_banner(const struct table_source *source, char *dst, size_t cap);

@@ -46,8 +46,9 @@ struct view {
     int section;      /* enum table_section, or VIEW_HUB */
     const struct column *columns;
     unsigned column_count;
-    const char *empty; /* said instead of an empty table */
-    bool sheet;        /* one item, shown as lines "name value" */
+    const char *empty;       /* said instead of an empty table */
+    bool sheet;              /* one item, shown as lines "name value" */
+    const struct view *more; /* its rows follow, if there are any; NULL: none */
 };
 
 #define VIEW_HUB (-1)
@@ -65,4 +66,4 @@ void cell_print(const struct cell *cell, char *dst, size_t cap);
 int cell_compare(const struct cell *a, const struct cell *b);
 
 extern const struct view view_status, view_instances, view_groups, view_clients, view_routes, view_brokers, view_heartbeats, view_pending,
-    view_connections, view_tasks, view_events, view_stats, view_config;
+    view_connections, view_tasks, view_events, view_stats, view_config, view_problems, view_services, view_requests;

@@ -47,6 +47,21 @@ static void get_signed32(const struct table_reader *reader, const struct column 
     cell->number = (int32_t)(uint32_t)cell->number;
 }
 
+/* The flag says the opposite. */
+static void get_confirmed(const struct table_reader *reader, const struct column *column, const void *row, struct cell *cell)
+{
+    get_field(reader, column, row, cell);
+    cell->number = !cell->number;
+}
+
+static void get_errno(const struct table_reader *reader, const struct column *column, const void *row, struct cell *cell)
+{
+    get_signed32(reader, column, row, cell);
+    int number = (int)(cell->number < 0 ? -cell->number : cell->number);
+    snprintf(cell->buffer, sizeof(cell->buffer), "%s", number ? strerror(number) : "");
+    cell->text = cell->buffer;
+}
+
 /* A time or a duration that may not exist. */
 static void get_optional(const struct table_reader *reader, const struct column *column, const void *row, struct cell *cell)
 {
@@ -170,6 +185,8 @@ static const char *const modes[] = {"sync", "async", "oneway", "internal"};
 static const char *const request_states[] = {"waits_for_route", "waits_for_channel", "on_wire"};
 static const char *const counter_kinds[] = {"counter", "gauge"};
 static const char *const config_sources[] = {"default", "file", "environment", "command_line"};
+static const char *const tls_states[] = {"off", "verified", "INSECURE", "no_context"};
+static const char *const severities[] = {"warning", "critical"};
 static const char *const levels[] = {"error", "warn", "info", "debug"};
 
 static const struct column status_columns[] = {
@@ -190,6 +207,9 @@ static const struct column status_columns[] = {
     NUMBER("brokers", "brokers", half_header, count[TABLE_BROKERS]),
     NUMBER("connections", "connections", half_header, count[TABLE_CONNECTIONS]),
     NUMBER("pending", "pending requests", half_header, count[TABLE_PENDING]),
+    NUMBER("problems_critical", "critical problems", half_header, hub.problems_crit),
+    NUMBER("problems_warning", "warnings", half_header, hub.problems_warn),
+    NUMBER("insecure_instances", "INSECURE instances", half_header, hub.insecure_instances),
     BYTES("rss_bytes", "resident memory", half_header, hub.rss_bytes),
     BYTES("private_bytes", "of it private", half_header, hub.private_bytes),
     BYTES("segment_bytes", "clients' segments", half_header, hub.segment_bytes),
@@ -212,17 +232,47 @@ static const struct column instance_columns[] = {
     TEXT("cluster", "CLUSTER", instance, cluster),
     TEXT("namesrv_addr", NULL, instance, namesrv_addr),
     TEXT("unit_name", NULL, instance, unit_name),
+    NUMBER("factory_index", "IDX", instance, factory_index),
     NUMBER("groups", "GRP", instance, groups),
     NUMBER("clients", "CLIENTS", instance, clients),
+    NUMBER("handles", NULL, instance, handles),
     NUMBER("topics", "TOPICS", instance, topics),
     NUMBER("brokers", "BROKERS", instance, brokers),
     NUMBER("connections", "CONN", instance, connections),
+    NUMBER("extra_connections", "EXTRA", instance, extra_connections),
+    NAMED("tls", "TLS", instance, tls, tls_states),
+    TEXT("tls_identity", NULL, instance, tls_identity),
+    TEXT("credentials", "CREDENTIALS", instance, credentials),
     NUMBER("pending", "PENDING", instance, pending),
     NUMBER("stored", "STORED", instance, stored),
     NUMBER("not_stored", "NOT-STORED", instance, not_stored),
     NUMBER("unknown", "UNKNOWN", instance, unknown),
     MAYBE_MS("heartbeat_age_ms", "HB", instance, heartbeat_age_ms),
     MAYBE_MS("start_age_ms", "UP", instance, start_age_ms),
+    NUMBER("async_in_use", NULL, instance, async_in_use),
+    NUMBER("async_limit", NULL, instance, async_limit),
+    NUMBER("oneway_in_use", NULL, instance, oneway_in_use),
+    NUMBER("oneway_limit", NULL, instance, oneway_limit),
+    NUMBER("late_replies", NULL, instance, late_replies),
+    NUMBER("scans", NULL, instance, scans),
+    NUMBER("scan_found", NULL, instance, scan_found),
+    NUMBER("route_polls", NULL, instance, route_polls),
+    NUMBER("topics_expired", NULL, instance, topics_expired),
+    TEXT("namesrv_list", NULL, instance, namesrv_list),
+    TEXT("namesrv_chosen", NULL, instance, namesrv_chosen),
+    MAYBE_MS("namesrv_ok_age_ms", NULL, instance, namesrv_ok_age_ms),
+    NUMBER("namesrv_requests", NULL, instance, namesrv_requests),
+    NUMBER("namesrv_failures", NULL, instance, namesrv_failures),
+    NUMBER("namesrv_failovers", NULL, instance, namesrv_failovers),
+    NUMBER("namesrv_silences", NULL, instance, namesrv_silences),
+    NUMBER("namesrv_changes", NULL, instance, namesrv_changes),
+    TEXT("discovery_url", NULL, instance, discovery_url),
+    MAYBE_MS("discovery_ok_age_ms", NULL, instance, discovery_ok_age_ms),
+    PLAIN(CELL_BOOL, "discovery_unconfirmed", NULL, instance, discovery_unconfirmed),
+    NUMBER("discovery_fetches", NULL, instance, discovery_fetches),
+    NUMBER("discovery_answers", NULL, instance, discovery_answers),
+    TEXT("discovery_error", NULL, instance, discovery_error),
+    TEXT("marker_group", NULL, instance, marker_group),
     TEXT("last_error", NULL, instance, last_error),
 };
 
@@ -230,6 +280,8 @@ static const struct column group_columns[] = {
     TEXT("group", "GROUP", group, group),
     NAMED("state", "STATE", group, state, group_states),
     NUMBER("clients", "CLIENTS", group, clients),
+    NUMBER("handles", "HANDLES", group, handles),
+    NUMBER("outstanding", NULL, group, outstanding),
     NUMBER("uid", "UID", group, uid),
     INSTANCE("CLIENT-ID", group),
     NUMBER("accepted", "ACCEPTED", group, accepted),
@@ -272,6 +324,7 @@ static const struct column route_columns[] = {
     NUMBER("write_queues", "WQ", route, write_queues),
     NUMBER("read_queues", "RQ", route, read_queues),
     NAMED("source", "SOURCE", route, source, route_sources),
+    {"confirmed", "CONFIRMED", get_confirmed, CELL_BOOL, FIELD(route, unconfirmed), NULL, 0},
     TEXT("from", "FROM", route, from),
     MAYBE_MS("fetched_age_ms", "AGE", route, fetched_age_ms),
     MAYBE_MS("changed_age_ms", "CHANGED", route, changed_age_ms),
@@ -280,6 +333,8 @@ static const struct column route_columns[] = {
     NUMBER("failures_in_a_row", NULL, route, failures_in_a_row),
     NUMBER("references", "USED", route, references),
     MAYBE_MS("used_age_ms", NULL, route, used_age_ms),
+    MAYBE_MS("expires_in_ms", NULL, route, expires_in_ms),
+    NUMBER("changes", NULL, route, changes),
     PLAIN(CELL_BOOL, "ordered", NULL, route, ordered),
     {"queues", NULL, get_queue_datas, CELL_TEXT, FIELD(route, queue_datas), NULL, 0},
     INSTANCE(NULL, route),
@@ -309,6 +364,7 @@ static const struct column connection_columns[] = {
     TEXT("peer_name", "NAME", connection, peer_name),
     NAMED("role", "ROLE", connection, role, roles),
     NAMED("state", "STATE", connection, state, channel_states),
+    NAMED("tls", "TLS", connection, tls, tls_states),
     TEXT("local_address", "LOCAL", connection, local_address),
     MAYBE_MS("state_age_ms", "AGE", connection, state_age_ms),
     BYTES("bytes_in", "IN", connection, bytes_in),
@@ -322,6 +378,14 @@ static const struct column connection_columns[] = {
     NUMBER("connect_failures", "FAIL", connection, connect_failures),
     MAYBE_MS("next_try_ms", "NEXT-TRY", connection, next_try_ms),
     MAYBE_MS("last_in_age_ms", NULL, connection, last_in_age_ms),
+    NUMBER("closes", NULL, connection, closes),
+    NUMBER("exceptions", NULL, connection, exceptions),
+    NUMBER("idle_closes", NULL, connection, idle_closes),
+    NUMBER("held_back", NULL, connection, held_back),
+    TEXT("tls_protocol", NULL, connection, tls_protocol),
+    TEXT("tls_cipher", NULL, connection, tls_cipher),
+    TEXT("tls_peer", NULL, connection, tls_peer),
+    PLAIN(CELL_BOOL, "tls_resumed", NULL, connection, tls_resumed),
     {"fd", NULL, get_signed32, CELL_NUMBER, FIELD(connection, fd), NULL, 0},
     INSTANCE(NULL, connection),
     TEXT("last_error", "LAST-ERROR", connection, last_error),
@@ -336,6 +400,10 @@ static const struct column heartbeat_columns[] = {
     NUMBER("rt_us", "RT-US", heartbeat, rt_us),
     NUMBER("ok", "OK", heartbeat, ok),
     NUMBER("failed", "FAIL", heartbeat, failed),
+    NUMBER("last_late_ms", "LATE-MS", heartbeat, last_late_ms),
+    NUMBER("worst_late_ms", NULL, heartbeat, worst_late_ms),
+    NUMBER("coalesced", NULL, heartbeat, coalesced),
+    {"broker_version", "VERSION", get_signed32, CELL_NUMBER, FIELD(heartbeat, broker_version), NULL, 0},
     {"history", "LAST-20", get_history, CELL_TEXT, FIELD(heartbeat, history), NULL, 0},
     INSTANCE("CLIENT-ID", heartbeat),
     TEXT("last_error", "LAST-ERROR", heartbeat, last_error),
@@ -366,6 +434,11 @@ static const struct column task_columns[] = {
     NUMBER("runs", "RUNS", task, runs),
     NUMBER("last_us", "LAST-US", task, last_us),
     NUMBER("worst_us", "WORST-US", task, worst_us),
+    NUMBER("last_late_us", "LATE-US", task, last_late_us),
+    NUMBER("worst_late_us", NULL, task, worst_late_us),
+    NUMBER("skipped", "SKIPPED", task, skipped),
+    NUMBER("errors", "ERRORS", task, errors),
+    {"last_error", NULL, get_errno, CELL_TEXT, FIELD(task, last_error), NULL, 0},
     INSTANCE("CLIENT-ID", task),
 };
 
@@ -389,12 +462,49 @@ static const struct column config_columns[] = {
     TEXT("key", "KEY", config, key),          TEXT("value", "VALUE", config, value),
     TEXT("unit", "UNIT", config, unit),       NAMED("source", "SOURCE", config, source, config_sources),
     TEXT("origin", "ORIGIN", config, origin), PLAIN(CELL_BOOL, "reloadable", "RELOADABLE", config, reloadable),
+    TEXT("note", "NOTE", config, note),
+};
+
+static const struct column problem_columns[] = {
+    TEXT("object", "OBJECT", problem, object),
+    TEXT("rule", "RULE", problem, rule),
+    NAMED("severity", "SEVERITY", problem, severity, severities),
+    MAYBE_MS("since_age_ms", "SINCE", problem, since_age_ms),
+    TEXT("text", "TEXT", problem, text),
+};
+
+static const struct column service_columns[] = {
+    TEXT("service", "SERVICE", service, name),
+    TEXT("state", "STATE", service, state),
+    NUMBER("queued", "QUEUED", service, queued),
+    NUMBER("queued_most", NULL, service, queued_most),
+    NUMBER("delayed", "DELAYED", service, delayed),
+    NUMBER("tasks", "TASKS", service, tasks),
+    NUMBER("executed", "EXECUTED", service, executed),
+    NUMBER("ran_tasks", NULL, service, ran_tasks),
+    NUMBER("errors", "ERRORS", service, errors),
+    NUMBER("dropped", "DROPPED", service, dropped),
+    NUMBER("cancelled", NULL, service, cancelled),
+    NUMBER("refused", "REFUSED", service, refused),
+    INSTANCE("CLIENT-ID", service),
+};
+
+static const struct column request_columns[] = {
+    TEXT("request", "REQUEST", request, name),
+    {"code", "CODE", get_signed32, CELL_NUMBER, FIELD(request, code), NULL, 0},
+    NUMBER("received", "RECEIVED", request, received),
+    NUMBER("answered", "ANSWERED", request, answered),
+    NUMBER("ignored", "NOTED", request, ignored),
+    NUMBER("refused", "REFUSED", request, refused),
+    NUMBER("limited", "LIMITED", request, limited),
+    NUMBER("too_big", "TOO-BIG", request, too_big),
+    INSTANCE("CLIENT-ID", request),
 };
 
 #define VIEW(view_name, in, list, when_empty, one) \
-    const struct view view_##view_name = {#view_name, in, list, COUNT_OF(list), when_empty, one}
+    const struct view view_##view_name = {#view_name, in, list, COUNT_OF(list), when_empty, one, NULL}
 
-VIEW(status, VIEW_HUB, status_columns, "", true);
+const struct view view_status = {"status", VIEW_HUB, status_columns, COUNT_OF(status_columns), "", true, &view_problems};
 VIEW(instances, TABLE_INSTANCES, instance_columns, "no instance: no producer has been started through this hub yet", false);
 VIEW(groups, TABLE_GROUPS, group_columns, "no producer group is registered", false);
 VIEW(clients, TABLE_CLIENTS, client_columns, "no process is attached", false);
@@ -404,6 +514,9 @@ VIEW(heartbeats, TABLE_HEARTBEATS, heartbeat_columns, "no heartbeats: no broker 
 VIEW(pending, TABLE_PENDING, pending_columns, "0 pending: every request has been answered", false);
 VIEW(connections, TABLE_CONNECTIONS, connection_columns, "no connection", false);
 VIEW(tasks, TABLE_TASKS, task_columns, "no scheduled task", false);
+VIEW(problems, TABLE_PROBLEMS, problem_columns, "no problem", false);
+VIEW(services, TABLE_SERVICES, service_columns, "no service runs: no instance yet", false);
+VIEW(requests, TABLE_REQUESTS, request_columns, "no broker has sent a request", false);
 VIEW(events, TABLE_EVENTS, event_columns, "no event", false);
 VIEW(stats, TABLE_COUNTERS, counter_columns, "no counter", false);
 VIEW(config, TABLE_CONFIG, config_columns, "no configuration was published", false);

@@ -101,12 +101,40 @@ static void add_instance_and_groups(struct table_writer *w)
                                  .not_stored = 3,
                                  .unknown = 1,
                                  .start_age_ms = 352800000,
-                                 .heartbeat_age_ms = 4210};
+                                 .heartbeat_age_ms = 4210,
+                                 .factory_index = 3,
+                                 .tls = TABLE_TLS_VERIFIED,
+                                 .handles = 5,
+                                 .extra_connections = 1,
+                                 .async_in_use = 2,
+                                 .async_limit = 65535,
+                                 .oneway_limit = 65535,
+                                 .late_replies = 4,
+                                 .scans = 352800,
+                                 .route_polls = 11760,
+                                 .topics_expired = 6,
+                                 .namesrv_requests = 12,
+                                 .namesrv_failures = 1,
+                                 .namesrv_failovers = 1,
+                                 .namesrv_ok_age_ms = 4100,
+                                 .discovery_ok_age_ms = 120000,
+                                 .discovery_fetches = 9,
+                                 .discovery_answers = 8,
+                                 .discovery_unconfirmed = 1};
+    SET(i->namesrv_chosen, "10.0.3.3:9876");
+    SET(i->namesrv_list, "10.0.3.3:9876;10.0.3.2:9876");
+    SET(i->discovery_url, "http://jmenv.example:8080/rocketmq/nsaddr");
+    SET(i->discovery_error, "404 Not Found");
+    SET(i->tls_identity, "3f2a9c01d4e5b677");
+    SET(i->credentials, "77aa0c13bd20f9e1");
+    SET(i->marker_group, "RMQHUB_0123456789ABCDEF");
     SET(i->client_id, "10.0.1.9@812#88121");
     SET(i->cluster, "default");
     SET(i->namesrv_addr, "10.0.3.2:9876;10.0.3.3:9876");
     struct table_group *g = table_writer_add(w, TABLE_GROUPS);
     *g = (struct table_group){.clients = 2,
+                              .handles = 4,
+                              .outstanding = 2,
                               .uid = 33,
                               .linger_left_ms = TABLE_NEVER,
                               .start_age_ms = 7500000,
@@ -194,6 +222,8 @@ static void add_network(struct table_writer *w)
                               .fetched_age_ms = 96000,
                               .changed_age_ms = 7800000,
                               .used_age_ms = 3,
+                              .expires_in_ms = TABLE_NEVER,
+                              .changes = 2,
                               .queue_data = {{0, 4, 4, 6, {0}}, {1, 4, 4, 6, {0}}}};
     SET(r->topic, "ORDER_PAY");
     SET(r->from, "10.0.3.2:9876");
@@ -201,6 +231,8 @@ static void add_network(struct table_writer *w)
     *r = (struct table_route){.fetched_age_ms = TABLE_NEVER,
                               .changed_age_ms = TABLE_NEVER,
                               .used_age_ms = 100,
+                              .expires_in_ms = 3599900,
+                              .unconfirmed = 1,
                               .fetches = 9,
                               .failures = 9,
                               .failures_in_a_row = 9};
@@ -218,7 +250,13 @@ static void add_network(struct table_writer *w)
                                    .send_queue_bytes = 812,
                                    .connects = 1,
                                    .next_try_ms = TABLE_NEVER,
-                                   .last_in_age_ms = 12};
+                                   .last_in_age_ms = 12,
+                                   .tls = TABLE_TLS_VERIFIED,
+                                   .tls_resumed = 1,
+                                   .held_back = 3};
+    SET(c->tls_protocol, "TLSv1.3");
+    SET(c->tls_cipher, "TLS_AES_256_GCM_SHA384");
+    SET(c->tls_peer, "broker-a.example");
     SET(c->peer_name, "broker-a");
     SET(c->peer_address, "10.0.3.11:10911");
     SET(c->local_address, "10.0.1.9:41210");
@@ -230,13 +268,25 @@ static void add_network(struct table_writer *w)
                                    .reconnects = 1,
                                    .connects = 2,
                                    .next_try_ms = 700,
+                                   .closes = 1,
+                                   .exceptions = 1,
+                                   .tls = TABLE_TLS_INSECURE,
                                    .last_in_age_ms = TABLE_NEVER};
     SET(c->peer_name, "broker-b");
     SET(c->peer_address, "10.0.3.12:10911");
     SET(c->last_error, "Connection refused");
     struct table_heartbeat *h = table_writer_add(w, TABLE_HEARTBEATS);
-    *h = (struct table_heartbeat){
-        .rt_us = 2100, .last_ok_age_ms = 4210, .next_in_ms = 25790, .ok = 17, .failed = 3, .history = 0xffff4, .history_bits = 20};
+    *h = (struct table_heartbeat){.rt_us = 2100,
+                                  .last_ok_age_ms = 4210,
+                                  .next_in_ms = 25790,
+                                  .ok = 17,
+                                  .failed = 3,
+                                  .history = 0xffff4,
+                                  .history_bits = 20,
+                                  .last_late_ms = 2,
+                                  .worst_late_ms = 40,
+                                  .coalesced = 1,
+                                  .broker_version = 399};
     SET(h->broker_name, "broker-a");
     SET(h->address, "10.0.3.11:10911");
     struct table_pending *p = table_writer_add(w, TABLE_PENDING);
@@ -259,7 +309,17 @@ static void add_network(struct table_writer *w)
 static void add_rest(struct table_writer *w)
 {
     struct table_task *t = table_writer_add(w, TABLE_TASKS);
-    *t = (struct table_task){.period_ms = 30000, .last_run_age_ms = 4210, .next_in_ms = 25790, .runs = 20, .last_us = 90, .worst_us = 700};
+    *t = (struct table_task){.period_ms = 30000,
+                             .last_run_age_ms = 4210,
+                             .next_in_ms = 25790,
+                             .runs = 20,
+                             .last_us = 90,
+                             .worst_us = 700,
+                             .last_late_us = 120,
+                             .worst_late_us = 9000,
+                             .skipped = 2,
+                             .errors = 1,
+                             .last_error = -ENOMEM};
     SET(t->name, "send_heartbeat_to_all_broker");
     struct table_counter *c = table_writer_add(w, TABLE_COUNTERS);
     *c = (struct table_counter){.value = UINT64_C(9007199254740993)};
@@ -270,6 +330,28 @@ static void add_rest(struct table_writer *w)
     SET(k->value, "60000");
     SET(k->unit, "ms");
     SET(k->origin, "/etc/rmqhub/rmqhub.conf:3");
+    k = table_writer_add(w, TABLE_CONFIG);
+    *k = (struct table_config){.source = TABLE_CONFIG_DEFAULT};
+    SET(k->key, "cluster default.client_worker_threads");
+    SET(k->value, "4");
+    SET(k->note, "One thread does the work of all connections.");
+    struct table_problem *x = table_writer_add(w, TABLE_PROBLEMS);
+    *x = (struct table_problem){.severity = TABLE_SEVERITY_CRIT, .since_age_ms = 352800000};
+    SET(x->rule, "duplicate-client-id");
+    SET(x->object, "10.0.1.9@812#88121");
+    SET(x->text, "10.0.1.9:41210 and 10.0.7.7:5000 use it at 10.0.3.11:10911");
+    x = table_writer_add(w, TABLE_PROBLEMS);
+    *x = (struct table_problem){.severity = TABLE_SEVERITY_WARN, .since_age_ms = 4000};
+    SET(x->rule, "heartbeat-late");
+    SET(x->object, "broker-b\x1b[2J");
+    SET(x->text, "no answer for 61 s");
+    struct table_service *s = table_writer_add(w, TABLE_SERVICES);
+    *s = (struct table_service){.queued = 1, .delayed = 2, .tasks = 3, .queued_most = 9, .executed = 100, .ran_tasks = 5, .errors = 4};
+    SET(s->name, "PullMessageService");
+    SET(s->state, "running");
+    struct table_request *q = table_writer_add(w, TABLE_REQUESTS);
+    *q = (struct table_request){.code = 39, .received = 12, .answered = 0, .ignored = 9, .refused = 1, .limited = 1, .too_big = 1};
+    SET(q->name, "CHECK_TRANSACTION_STATE");
     struct table_hub *hub = table_writer_hub(w);
     *hub = (struct table_hub){.pid = 812,
                               .state = TABLE_HUB_RUNNING,
@@ -286,6 +368,8 @@ static void add_rest(struct table_writer *w)
                               .open_fds = 41,
                               .fd_limit = 65536,
                               .linger_ms = 60000,
+                              .problems_crit = 1,
+                              .problems_warn = 1,
                               .uid = 0};
     SET(hub->version, "0.1.0");
     SET(hub->host, "web-07");
@@ -397,8 +481,8 @@ static void compare_with_golden(const char *name)
     assert_string_equal(out, golden);
 }
 
-static const char *const verbs[] = {"status",  "instances",   "groups", "clients", "routes", "brokers", "heartbeats",
-                                    "pending", "connections", "tasks",  "events",  "stats",  "config"};
+static const char *const verbs[] = {"status",      "instances", "groups", "clients", "routes", "brokers",  "heartbeats", "pending",
+                                    "connections", "tasks",     "events", "stats",   "config", "problems", "services",   "requests"};
 #define VERB_COUNT (sizeof(verbs) / sizeof(verbs[0]))
 
 static void golden_run(const char *args, const char *name)
@@ -526,6 +610,27 @@ static void test_dead_and_silent_hubs(void **state)
     published_ns = 0;
     publish(true, TABLE_HUB_RUNNING);
     assert_int_equal(run("tasks --fresh 60000"), 0);
+}
+
+/* Whatever an operator looks at says so. */
+static void test_insecure_is_said_everywhere(void **state)
+{
+    (void)state;
+    struct table_writer *w = NULL;
+    assert_int_equal(table_writer_new(&w, dir, NULL), 0);
+    table_writer_begin(w);
+    struct table_instance *i = table_writer_add(w, TABLE_INSTANCES);
+    i->tls = TABLE_TLS_INSECURE;
+    table_writer_hub(w)->insecure_instances = 1;
+    assert_int_equal(table_writer_publish(w, NULL), 0);
+    table_writer_free(w);
+    for (unsigned v = 0; v < VERB_COUNT; v++) {
+        assert_int_equal(run(verbs[v]), 0);
+        assert_non_null(strstr(out, "TLS INSECURE: 1 of 1 instances accept any certificate"));
+    }
+    assert_int_equal(run("instances --no-headers --columns tls"), 0);
+    assert_string_equal(out, "INSECURE\n");
+    assert_non_null(strstr(err, "TLS INSECURE"));
 }
 
 static void test_usage_errors(void **state)
@@ -674,6 +779,7 @@ int main(void)
         TEST(test_empty_table),
         TEST(test_selection),
         TEST(test_dead_and_silent_hubs),
+        TEST(test_insecure_is_said_everywhere),
         TEST(test_usage_errors),
         TEST(test_help_and_version),
         TEST(test_the_page_is_complete),

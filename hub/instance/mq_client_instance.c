@@ -98,9 +98,14 @@ static void on_brokers_changed(void *ctx)
     mq_client_instance_update_brokers(ctx);
 }
 
+static void on_routes_changed(void *ctx)
+{
+    mq_client_instance_changed(ctx);
+}
+
 static int start_routes(struct mq_client_instance *in, const struct route_store *store, const char *store_name)
 {
-    struct topic_route_table_ops ops = {.brokers_changed = on_brokers_changed, .ctx = in};
+    struct topic_route_table_ops ops = {.brokers_changed = on_brokers_changed, .routes_changed = on_routes_changed, .ctx = in};
     in->routes.store = *store;
     in->routes.cluster = store_name;
     in->routes.create_topic_key = in->config.create_topic_key;

@@ -106,6 +106,11 @@ struct event_loop *event_loop_free(struct event_loop *loop)
     return NULL;
 }
 
+struct event_base *event_loop_base(struct event_loop *loop)
+{
+    return loop->base;
+}
+
 uint64_t event_loop_now_ns(struct event_loop *loop)
 {
     if (!loop->time_known) {

@@ -81,6 +81,10 @@ int event_loop_post(struct event_loop *loop, loop_fn fn, void *ctx);
 /** Any thread, signal handlers too: ends the present sleep. */
 void event_loop_wake(struct event_loop *loop);
 
+struct event_base;
+/** libevent's, for this folder only. */
+struct event_base *event_loop_base(struct event_loop *loop);
+
 const struct loop_counters *event_loop_counters(const struct event_loop *loop);
 void event_loop_forget_worst(struct event_loop *loop);
 

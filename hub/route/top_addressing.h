@@ -12,12 +12,12 @@
 #include <stdint.h>
 
 #include "hub/protocol/name_server_address_utils.h"
+#include "hub/remoting/resolver.h"
 #include "shm/base/clock.h"
 
 struct event_loop;
 struct http_get;
 struct name_server;
-struct resolver;
 struct route_store;
 
 #define TOP_ADDRESSING_URL_MAX 511
@@ -50,12 +50,13 @@ struct top_addressing {
     struct name_server *name_server;
     const struct route_store *store;
     char url[TOP_ADDRESSING_URL_MAX + 1];
-    const char *path;    /* within url */
-    char authority[256]; /* host[:port] as in the URL: the Host header */
-    char address[272];   /* host:port */
+    const char *path;  /* within url */
+    char address[272]; /* host:port; the Host header too */
     char client_version[32];
     struct http_get *get; /* on its way */
     bool resolving;
+    struct resolved found; /* where the name leads, and how far we are */
+    unsigned next_address;
     void (*changed)(void *ctx);
     void *ctx;
     char list[NAME_SERVER_LIST_MAX + 1]; /* the last good answer; "": none */

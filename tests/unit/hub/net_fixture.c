@@ -105,6 +105,15 @@ void fake_server_add_topic(struct fake_server *s, const char *topic)
     snprintf(s->topics[s->topic_count++], sizeof(s->topics[0]), "%s", topic);
 }
 
+bool fake_request_names(const struct fake_request *heartbeat, const char *group)
+{
+    size_t len = strlen(group);
+    for (const char *at = heartbeat ? heartbeat->text : ""; *at; at += strcspn(at, ","), at += *at == ',')
+        if (strcspn(at, ",") == len && memcmp(at, group, len) == 0)
+            return true;
+    return false;
+}
+
 unsigned fake_server_count(const struct fake_server *s, int32_t code)
 {
     unsigned n = 0;
@@ -170,7 +179,8 @@ static void note_heartbeat(struct fake_request *r, const struct remoting_command
     size_t used = 0;
     assert_int_equal(heartbeat_data_decode(hb, cmd->body.data, cmd->body.len, scratch, sizeof(scratch)), 0);
     copy_text(r->client_id, sizeof(r->client_id), hb->client_id);
-    for (unsigned i = 0; i < hb->producer_group_count; i++)
+    r->groups = hb->producer_group_count;
+    for (unsigned i = 0; i < hb->producer_group_count && used < sizeof(r->text); i++)
         used += (size_t)snprintf(r->text + used, sizeof(r->text) - used, "%s%.*s", i ? "," : "", (int)hb->producer_groups[i].len,
                                  hb->producer_groups[i].data);
     free(hb);

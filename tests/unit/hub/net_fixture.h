@@ -34,6 +34,7 @@ struct fake_request {
     bool answered;
     char text[FAKE_TEXT]; /* heartbeat: groups joined by ','; unregister: the group; route and send: the topic */
     char client_id[128];
+    unsigned groups; /* of a heartbeat, however many fitted into text */
     size_t body_len;
 };
 
@@ -85,6 +86,8 @@ void fake_server_reply(struct fake_conn *conn, int32_t opaque, int32_t code, con
                        unsigned ext_count, struct span body);
 void fake_server_reply_send(struct fake_server *server, struct fake_conn *conn, const struct remoting_command *command, int32_t code);
 struct fake_conn *fake_server_last_conn(struct fake_server *server);
+/** True if this heartbeat names @p group (among those that fitted into text). */
+bool fake_request_names(const struct fake_request *heartbeat, const char *group);
 /** Requests of @p code in the log (all when 0). */
 unsigned fake_server_count(const struct fake_server *server, int32_t code);
 const struct fake_request *fake_server_last(const struct fake_server *server, int32_t code);

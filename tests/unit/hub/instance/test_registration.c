@@ -44,15 +44,6 @@ static struct producer *join(const char *group)
     return p;
 }
 
-static bool names(const struct fake_request *heartbeat, const char *group)
-{
-    size_t len = strlen(group);
-    for (const char *at = heartbeat ? heartbeat->text : NULL; at && *at; at += strcspn(at, ","), at += *at == ',')
-        if (strcspn(at, ",") == len && memcmp(at, group, len) == 0)
-            return true;
-    return false;
-}
-
 /* Brings up the connection to broker-a. */
 static struct topic_entry *connect_broker(void)
 {
@@ -74,8 +65,8 @@ static void the_heartbeat_precedes_every_send_on_a_connection(void **state)
     net_pump(&fx);
     assert_int_equal(send.outcome.outcome, SEND_STORED);
     assert_int_equal(fx.brokers[0]->log[0].code, REQUEST_HEART_BEAT);
-    assert_true(names(&fx.brokers[0]->log[0], "G"));
-    assert_true(names(&fx.brokers[0]->log[0], "CLIENT_INNER_PRODUCER"));
+    assert_true(fake_request_names(&fx.brokers[0]->log[0], "G"));
+    assert_true(fake_request_names(&fx.brokers[0]->log[0], "CLIENT_INNER_PRODUCER"));
     assert_string_equal(fx.brokers[0]->log[0].client_id, "192.0.2.2@unit");
     assert_int_equal(fx.brokers[0]->log[1].code, REQUEST_SEND_MESSAGE_V2);
 }
@@ -90,8 +81,8 @@ static void a_new_group_is_announced_at_once(void **state)
     join("H");
     net_pump(&fx);
     assert_int_equal(fake_server_count(fx.brokers[0], REQUEST_HEART_BEAT), before + 1);
-    assert_true(names(fake_server_last(fx.brokers[0], REQUEST_HEART_BEAT), "G"));
-    assert_true(names(fake_server_last(fx.brokers[0], REQUEST_HEART_BEAT), "H"));
+    assert_true(fake_request_names(fake_server_last(fx.brokers[0], REQUEST_HEART_BEAT), "G"));
+    assert_true(fake_request_names(fake_server_last(fx.brokers[0], REQUEST_HEART_BEAT), "H"));
     join("H"); /* a second user of a known group is nobody's news */
     net_pump(&fx);
     assert_int_equal(fake_server_count(fx.brokers[0], REQUEST_HEART_BEAT), before + 1);
@@ -124,7 +115,7 @@ static void a_lingering_group_is_announced_until_it_is_unregistered(void **state
     assert_int_equal(g->state, PRODUCER_LINGERING);
     net_advance(&fx, 59000);
     assert_int_equal(fake_server_count(fx.brokers[0], REQUEST_UNREGISTER_CLIENT), 0);
-    assert_true(names(fake_server_last(fx.brokers[0], REQUEST_HEART_BEAT), "G"));
+    assert_true(fake_request_names(fake_server_last(fx.brokers[0], REQUEST_HEART_BEAT), "G"));
     net_advance(&fx, 2000);
     const struct fake_request *first = NULL;
     for (unsigned i = 0; i < fx.brokers[0]->log_count && !first; i++)
@@ -134,7 +125,7 @@ static void a_lingering_group_is_announced_until_it_is_unregistered(void **state
     assert_string_equal(first->text, "G");
     assert_string_equal(first->client_id, "192.0.2.2@unit");
     assert_int_equal(first->conn, fx.brokers[0]->log[0].conn);
-    assert_false(names(fake_server_last(fx.brokers[0], REQUEST_HEART_BEAT), "G"));
+    assert_false(fake_request_names(fake_server_last(fx.brokers[0], REQUEST_HEART_BEAT), "G"));
     assert_null(producer_table_find(&fx.instance->producers, "G", 1));
 }
 
@@ -168,8 +159,8 @@ static void no_group_is_ever_left_behind(void **state)
             snprintf(name, sizeof(name), "R%u", i);
             if (r->code == REQUEST_HEART_BEAT) {
                 /* A group that was announced may only be missing after its UNREGISTER. */
-                assert_false(known[i] && !names(r, name));
-                known[i] = names(r, name);
+                assert_false(known[i] && !fake_request_names(r, name));
+                known[i] = fake_request_names(r, name);
             } else if (r->code == REQUEST_UNREGISTER_CLIENT && strcmp(r->text, name) == 0) {
                 known[i] = 0;
             }
@@ -202,10 +193,10 @@ static void an_unregister_is_followed_by_the_marker_dance(void **state)
     assert_int_equal(r[1].code, REQUEST_UNREGISTER_CLIENT);
     assert_string_equal(r[1].text, fx.instance->marker->group);
     assert_int_equal(r[2].code, REQUEST_HEART_BEAT);
-    assert_true(names(&r[2], fx.instance->marker->group));
-    assert_true(names(&r[2], "CLIENT_INNER_PRODUCER"));
-    assert_true(names(&r[2], "H"));
-    assert_false(names(&r[2], "G"));
+    assert_true(fake_request_names(&r[2], fx.instance->marker->group));
+    assert_true(fake_request_names(&r[2], "CLIENT_INNER_PRODUCER"));
+    assert_true(fake_request_names(&r[2], "H"));
+    assert_false(fake_request_names(&r[2], "G"));
 }
 
 static void a_group_that_returns_while_it_is_unregistered_is_announced_again(void **state)
@@ -221,7 +212,7 @@ static void a_group_that_returns_while_it_is_unregistered_is_announced_again(voi
     fx.brokers[0]->mute = false;
     fake_server_reply(fake_server_last_conn(fx.brokers[0]), r->opaque, 0, NULL, NULL, 0, (struct span){"", 0});
     net_pump(&fx);
-    assert_true(names(fake_server_last(fx.brokers[0], REQUEST_HEART_BEAT), "G"));
+    assert_true(fake_request_names(fake_server_last(fx.brokers[0], REQUEST_HEART_BEAT), "G"));
     assert_int_equal(g->state, PRODUCER_ACTIVE);
 }
 
@@ -254,7 +245,7 @@ static void a_reconnect_announces_first_and_everything(void **state)
     assert_true(send.outcome.connect_us > 0);
     assert_int_equal(fx.brokers[0]->log[from].code, REQUEST_HEART_BEAT);
     assert_int_equal(fx.brokers[0]->log[from].conn, 2);
-    assert_true(names(&fx.brokers[0]->log[from], "G"));
+    assert_true(fake_request_names(&fx.brokers[0]->log[from], "G"));
 }
 
 static void a_lost_broker_is_dialled_again_without_any_send(void **state)
@@ -334,7 +325,7 @@ static void a_master_that_moves_is_left_politely(void **state)
     assert_int_equal(fake_server_open_conns(fx.brokers[0]), 0);
     assert_int_equal(fake_server_open_conns(fx.brokers[1]), 1);
     assert_int_equal(fake_server_count(fx.brokers[0], REQUEST_UNREGISTER_CLIENT), 3); /* G, the inner group, the marker */
-    assert_true(names(fake_server_last(fx.brokers[1], REQUEST_HEART_BEAT), "G"));
+    assert_true(fake_request_names(fake_server_last(fx.brokers[1], REQUEST_HEART_BEAT), "G"));
 }
 
 static void a_drain_unregisters_everything(void **state)

@@ -30,6 +30,7 @@ SCHEDULE = {GET_ROUTEINFO_BY_TOPIC: 0.010, HEART_BEAT: 1.0}
 LONG_PERIOD_S = 10
 PERIOD_TOLERANCE = 0.10
 
+MARKER_GROUP = re.compile(r"RMQHUB_[0-9a-f]{16}")
 CLIENT_ID = re.compile(r"\d+\.\d+\.\d+\.\d+@\d+#\d+")     # ip@pid#nanotime
 UNIQ_KEY = re.compile(r"[0-9A-F]{32}([0-9A-F]{24})?")
 BORN_TOLERANCE_MS = 2000
@@ -47,7 +48,7 @@ class Names:
         self.own[client_id] = f"<client id{shape}>"
 
     def called(self, text):
-        return self.own.get(text, text)
+        return "<marker group>" if MARKER_GROUP.fullmatch(text) else self.own.get(text, text)
 
 
 def parse_json(body):

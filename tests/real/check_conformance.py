@@ -12,6 +12,7 @@ from recorded_run import RecordingProxy
 TITLE = "the wire traces of the Java client and of the hub, through start, 65 s of idling, sends and shutdown"
 REAL_SERVERS_ONLY = True   # whose clients are compared
 IDLE_MS = 65000
+SETTLE_S = 0.5         # what the last group's leaving brings about comes before the instance's own end
 GROUP = "conformance"
 KNOWN_TOPIC = "Conformance"
 NEW_TOPIC = {"java": "ConformanceNew-java", "hub": "ConformanceNew-hub"}   # each makes its own
@@ -57,6 +58,7 @@ class Background:
         for side, process in (("java", self.java_producer), ("hub", self.hub_producer)):
             wait_until(lambda p=process: p.poll() is not None, self.started + IDLE_MS / 1000 + 60 - time.monotonic(), f"the end of the scenario ({side})", 0.2)
             check(process.returncode == 0, f"{side}: the scenario ended with status {process.returncode} {tail(self.marks(side)) if process.returncode else ''}")
+        time.sleep(SETTLE_S)
         self.hub.stop()
 
     def trace(self, side):

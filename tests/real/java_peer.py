@@ -48,19 +48,25 @@ class Stored(typing.NamedTuple):
 
 class JavaPeer:
     """The unmodified 4.9.3 client and tools, which are the reference against every server. jars is what fetch.sh
-    fetched, classes what run.sh compiled, work_dir a directory of this run."""
+    fetched, classes what run.sh compiled, work_dir a directory of this run, properties more system properties."""
 
-    def __init__(self, jars, classes, work_dir):
+    def __init__(self, jars, classes, work_dir, properties=None):
         self.jars = jars
         self.classes = classes
+        self.properties = properties or {}
         self.home = pathlib.Path(work_dir) / "mqadmin"   # mqadmin wants a logback file in its own place
-        (self.home / "conf").mkdir(parents=True)
+        (self.home / "conf").mkdir(parents=True, exist_ok=True)
         shutil.copyfile(LOGBACK, self.home / "conf" / "logback_tools.xml")
+
+    def with_properties(self, work_dir, properties):
+        """The same peer with settings of its own, such as TLS or credentials."""
+        return JavaPeer(self.jars, self.classes, work_dir, properties)
 
     def command(self, main_class, *args):
         """The command line of one of our Java programs, or of one of RocketMQ's."""
         return ["java", "-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", *JAVA17_FLAGS, f"-Duser.home={self.home}",
                 "-Drocketmq.client.logUseSlf4j=true", f"-Dlogback.configurationFile={LOGBACK}",
+                *(f"-D{name}={value}" for name, value in self.properties.items()),
                 "-cp", f"{self.classes}:{self.jars}/*", main_class, *args]
 
     def send(self, namesrv, group, topic, name, count, size, mode):

@@ -15,6 +15,7 @@
 #include "shm/base/clock.h"
 
 #define INVOKE_EXT_MAX 4
+#define INVOKE_FIELDS_MAX (INVOKE_EXT_MAX + RPC_HOOK_FIELDS_MAX)
 #define SUSPECT_AFTER 3u /* requests without an answer in a row */
 
 static void expire(void *ctx, struct deadline *deadline)
@@ -68,7 +69,14 @@ void remoting_client_deinit(struct remoting_client *client)
     client->channel_count = 0;
     deadline_wheel_deinit(&client->deadlines);
     response_table_deinit(&client->responses);
+    client->hook = rpc_hook_unref(client->hook);
     client->loop = NULL;
+}
+
+void remoting_client_set_hook(struct remoting_client *client, struct rpc_hook *hook)
+{
+    rpc_hook_unref(client->hook);
+    client->hook = hook;
 }
 
 int remoting_client_channel(struct remoting_client *client, const char *address, struct channel **out)
@@ -200,6 +208,8 @@ int remoting_client_on_frame(struct remoting_client *client, struct channel *cha
         return 0;
     }
     channel->pending_count--;
+    if (client->hook)
+        rpc_hook_after_response(client->hook, channel->address, future->code, &response);
     struct future_result result = {.end = FUTURE_REPLIED, .maybe_written = true, .frame = frame, .frame_len = len, .response = &response};
     end_future(future, &result);
     return 0;
@@ -212,7 +222,7 @@ struct invocation {
     struct remoting_client *client;
     invoke_fn fn;
     void *ctx;
-    struct ext_field ext[INVOKE_EXT_MAX];
+    struct ext_field ext[INVOKE_FIELDS_MAX];
     unsigned ext_count;
     struct span body;
     size_t frame_bound;
@@ -300,28 +310,45 @@ static char *keep(struct span *span, char *at)
     return at + span->len + 1;
 }
 
+/* The request's own fields and what the hook adds to them; an error is the hook's refusal. */
+static int take_fields(struct invocation *call, const struct invoke_request *request)
+{
+    struct rpc_request hooked = {.code = request->code, .ext = request->ext, .ext_count = request->ext_count, .body = request->body};
+    int r = rpc_hook_before_request(call->client->hook, &hooked);
+    if (r < 0)
+        return r;
+    for (unsigned i = 0; i < request->ext_count; i++)
+        call->ext[call->ext_count++] = request->ext[i];
+    for (unsigned i = 0; i < hooked.added_count; i++)
+        call->ext[call->ext_count++] = hooked.added[i];
+    return 0;
+}
+
 int remoting_client_invoke(struct remoting_client *client, struct channel *channel, const struct invoke_request *request, invoke_fn fn,
                            void *ctx)
 {
-    size_t text = 0;
+    size_t text = rpc_hook_bytes_max(client->hook);
     if (request->ext_count > INVOKE_EXT_MAX)
         return -EMSGSIZE;
     for (unsigned i = 0; i < request->ext_count; i++)
         text += request->ext[i].key.len + request->ext[i].value.len;
-    size_t bound = remoting_frame_bound(client->settings.serialize_type, request->ext_count, text, request->body.len);
+    size_t bound = remoting_frame_bound(client->settings.serialize_type, INVOKE_FIELDS_MAX, text, request->body.len);
     if (bound > REMOTING_FRAME_MAX)
         return -EMSGSIZE;
-    struct invocation *call = calloc(1, sizeof(*call) + text + request->body.len + 2 * INVOKE_EXT_MAX + 1);
+    struct invocation *call = calloc(1, sizeof(*call) + text + request->body.len + 2 * INVOKE_FIELDS_MAX + 1);
     if (!call)
         return -ENOMEM;
     call->client = client;
     call->fn = fn;
     call->ctx = ctx;
     call->frame_bound = bound;
-    call->ext_count = request->ext_count;
+    int r = take_fields(call, request);
+    if (r < 0) {
+        free(call);
+        return r;
+    }
     char *at = call->bytes;
-    for (unsigned i = 0; i < request->ext_count; i++) {
-        call->ext[i] = request->ext[i];
+    for (unsigned i = 0; i < call->ext_count; i++) {
         at = keep(&call->ext[i].key, at);
         at = keep(&call->ext[i].value, at);
     }

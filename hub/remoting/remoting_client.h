@@ -14,6 +14,7 @@
 #include "hub/remoting/channel.h"
 #include "hub/remoting/remoting_command.h"
 #include "hub/remoting/response_table.h"
+#include "hub/remoting/rpc_hook.h"
 
 struct resolver;
 
@@ -56,7 +57,8 @@ struct remoting_client {
     struct list_link closed;   /* dropped channels, freed at the end of this round */
     unsigned channel_count;
     uint32_t next_channel_id;
-    uint64_t jitter; /* state of the generator for back-offs */
+    uint64_t jitter;       /* state of the generator for back-offs */
+    struct rpc_hook *hook; /* NULL: none */
     char scratch[REMOTING_SCRATCH_BYTES];
 };
 
@@ -66,6 +68,9 @@ int remoting_client_init(struct remoting_client *client, struct event_loop *loop
 void remoting_client_close_all(struct remoting_client *client);
 /** Frees everything. NULL-safe for a client that was never initialised (zeroed). */
 void remoting_client_deinit(struct remoting_client *client);
+
+/** Takes over the caller's reference; NULL: none. Requests that are encoded or handed over already stay as they are. */
+void remoting_client_set_hook(struct remoting_client *client, struct rpc_hook *hook);
 
 /** The channel to @p address ("host:port"), made if new; nothing is dialled yet. 0 | -EINVAL | -EDQUOT | -ENOMEM. */
 int remoting_client_channel(struct remoting_client *client, const char *address, struct channel **out);
@@ -98,7 +103,7 @@ typedef void (*invoke_fn)(void *ctx, struct channel *channel, const struct invok
 
 /**
  * A small request with up to 4 ext fields and a body (both copied): route, heartbeat, unregister.
- * The callback runs exactly once, never inside this call. 0 | -ENOMEM | -EMSGSIZE.
+ * The callback runs exactly once, never inside this call. 0 | -ENOMEM | -EMSGSIZE | the hook's refusal.
  */
 struct invoke_request {
     int32_t code;

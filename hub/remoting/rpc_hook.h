@@ -52,7 +52,7 @@ struct rpc_hook *rpc_hook_ref(struct rpc_hook *hook);
 /** NULL is fine. */
 struct rpc_hook *rpc_hook_unref(struct rpc_hook *hook);
 
-/** Nothing is added without a hook (NULL). 0, or -errno: refused, rpc_hook_reason() says why. */
+/** Nothing is added without a hook (NULL). 0, or -errno: refused, hook->reason says why. */
 int rpc_hook_before_request(struct rpc_hook *hook, struct rpc_request *request);
 void rpc_hook_after_response(struct rpc_hook *hook, const char *address, int32_t request_code, const struct send_response *response);
 

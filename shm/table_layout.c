@@ -412,10 +412,10 @@ const struct table_section_info table_section_info[TABLE_SECTION_COUNT] = {
     [TABLE_PENDING] = {"pending", sizeof(struct table_pending), 4096, pending_fields},
     [TABLE_TASKS] = {"tasks", sizeof(struct table_task), 512, task_fields},
     [TABLE_COUNTERS] = {"counters", sizeof(struct table_counter), 256, counter_fields},
-    [TABLE_CONFIG] = {"config", sizeof(struct table_config), 1024, config_fields},
+    [TABLE_CONFIG] = {"config", sizeof(struct table_config), 512, config_fields},
     [TABLE_PROBLEMS] = {"problems", sizeof(struct table_problem), 256, problem_fields},
     [TABLE_SERVICES] = {"services", sizeof(struct table_service), 64, service_fields},
-    [TABLE_REQUESTS] = {"requests", sizeof(struct table_request), 1024, request_fields},
+    [TABLE_REQUESTS] = {"requests", sizeof(struct table_request), 512, request_fields},
     [TABLE_EVENTS] = {"events", sizeof(struct table_event), 4096, event_fields},
 };
 

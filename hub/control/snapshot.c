@@ -32,6 +32,7 @@
 struct snapshot {
     struct snapshot_sources sources;
     struct table_writer *writer;
+    struct group_rows *groups;
     struct loop_timer timer;
     uint64_t published_ns, start_ns;
     int64_t start_ms;
@@ -123,17 +124,21 @@ static void fill_hub(struct snapshot *s, const struct snapshot_now *now)
 static void fill_rows(struct snapshot *s, const struct snapshot_now *now)
 {
     const struct snapshot_sources *from = &s->sources;
+    group_rows_begin(s->groups);
     for (unsigned i = 0; i < mq_client_manager_count(from->instances); i++)
         snapshot_add_instance(s->writer, now, mq_client_manager_at(from->instances, i));
-    if (from->clients)
+    if (from->clients) {
         snapshot_add_clients(s->writer, now, from->clients);
+        snapshot_count_processes(s->groups, from->clients);
+    }
+    snapshot_add_problems(s->writer, now);
     snapshot_add_config(s->writer, from->config);
     snapshot_add_counters(s->writer, from);
 }
 
 static int publish(struct snapshot *s)
 {
-    struct snapshot_now now = {mono_now_ns(), wall_now_ms()};
+    struct snapshot_now now = {mono_now_ns(), wall_now_ms(), s->groups};
     table_writer_begin(s->writer);
     fill_hub(s, &now);
     fill_rows(s, &now);
@@ -160,6 +165,16 @@ static void on_timer(void *ctx)
     schedule_next(s);
 }
 
+static void release(struct snapshot *s)
+{
+    loop_timer_deinit(&s->timer);
+    table_writer_free(s->writer);
+    free(s->groups);
+    if (s->statm_fd >= 0)
+        close(s->statm_fd);
+    free(s);
+}
+
 int snapshot_new(struct snapshot **out, const struct snapshot_sources *sources)
 {
     struct snapshot *s = calloc(1, sizeof(*s));
@@ -168,7 +183,8 @@ int snapshot_new(struct snapshot **out, const struct snapshot_sources *sources)
     *s = (struct snapshot){.sources = *sources, .statm_fd = open("/proc/self/statm", O_RDONLY | O_CLOEXEC)};
     s->start_ns = mono_now_ns();
     s->start_ms = wall_now_ms();
-    int r = table_writer_new(&s->writer, sources->config->hub.runtime_dir.text, NULL);
+    s->groups = group_rows_new();
+    int r = s->groups ? table_writer_new(&s->writer, sources->config->hub.runtime_dir.text, NULL) : -ENOMEM;
     if (r == 0)
         r = loop_timer_init(&s->timer, sources->loop, on_timer, s);
     if (r == 0) {
@@ -176,11 +192,7 @@ int snapshot_new(struct snapshot **out, const struct snapshot_sources *sources)
         r = publish(s);
     }
     if (r < 0) {
-        loop_timer_deinit(&s->timer);
-        table_writer_free(s->writer);
-        if (s->statm_fd >= 0)
-            close(s->statm_fd);
-        free(s);
+        release(s);
         return r;
     }
     schedule_next(s);
@@ -194,11 +206,7 @@ struct snapshot *snapshot_free(struct snapshot *s)
         return NULL;
     s->state = TABLE_HUB_STOPPED;
     publish(s);
-    loop_timer_deinit(&s->timer);
-    table_writer_free(s->writer);
-    if (s->statm_fd >= 0)
-        close(s->statm_fd);
-    free(s);
+    release(s);
     return NULL;
 }
 

@@ -8,6 +8,7 @@
 #include "hub/control/snapshot_rows.h"
 #include "hub/instance/mq_client_manager.h"
 #include "hub/ipc/ipc_client.h"
+#include "hub/metrics/problems.h"
 #include "hub/store/store.h"
 #include "shm/base/text.h"
 
@@ -57,6 +58,39 @@ void snapshot_add_clients(struct table_writer *writer, const struct snapshot_now
 {
     for (unsigned i = 0; i < ipc_server_count(clients); i++)
         add_client(writer, now, ipc_server_at(clients, i));
+}
+
+struct problem_pass {
+    struct table_writer *writer;
+    const struct snapshot_now *now;
+    enum table_severity severity;
+};
+
+static void add_problem(void *ctx, const struct problem *problem)
+{
+    const struct problem_pass *pass = ctx;
+    struct table_hub *hub = table_writer_hub(pass->writer);
+    if (problem->severity != pass->severity)
+        return;
+    uint32_t *count = problem->severity == TABLE_SEVERITY_CRIT ? &hub->problems_crit : &hub->problems_warn;
+    ++*count;
+    struct table_problem *row = table_writer_add(pass->writer, TABLE_PROBLEMS);
+    if (!row)
+        return;
+    row->severity = (uint8_t)problem->severity;
+    row->since_age_ms = age_of_ns(pass->now, problem->since_ns);
+    SNAPSHOT_TEXT(row->rule, problem->rule);
+    SNAPSHOT_TEXT(row->object, problem->object);
+    SNAPSHOT_TEXT(row->text, problem->text);
+}
+
+/* The worst first, the oldest first among equals. */
+void snapshot_add_problems(struct table_writer *writer, const struct snapshot_now *now)
+{
+    struct table_hub *hub = table_writer_hub(writer);
+    hub->problems_crit = hub->problems_warn = 0;
+    problems_for_each(add_problem, &(struct problem_pass){writer, now, TABLE_SEVERITY_CRIT});
+    problems_for_each(add_problem, &(struct problem_pass){writer, now, TABLE_SEVERITY_WARN});
 }
 
 static void add_config_row(void *ctx, const struct config_entry *entry)

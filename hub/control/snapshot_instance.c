@@ -28,8 +28,6 @@ _Static_assert((int)TABLE_CHANNEL_IDLE == CHANNEL_IDLE && (int)TABLE_CHANNEL_RES
                "channel states are copied");
 _Static_assert((int)TABLE_CREATE_JUST == SERVICE_CREATE_JUST && (int)TABLE_START_FAILED == SERVICE_START_FAILED,
                "service states are copied");
-_Static_assert((int)TABLE_GROUP_ACTIVE == PRODUCER_ACTIVE && (int)TABLE_GROUP_UNREGISTERING == PRODUCER_UNREGISTERING,
-               "group states are copied");
 _Static_assert((int)TABLE_ROUTE_FROM_NAMESERVER == ROUTE_NAMESRV && (int)TABLE_ROUTE_FROM_DEFAULT_TOPIC == ROUTE_DEFAULT_TOPIC &&
                    (int)TABLE_ROUTE_FROM_CACHE == ROUTE_STORE,
                "route sources are copied");
@@ -112,6 +110,10 @@ static void add_heartbeat(struct place *p, const struct broker *broker)
     row->failed = h->failed;
     row->history = h->last_20;
     row->history_bits = h->last_20_count;
+    row->last_late_ms = h->last_late_ms;
+    row->worst_late_ms = h->worst_late_ms;
+    row->coalesced = h->coalesced;
+    row->broker_version = h->broker_version;
     SNAPSHOT_TEXT(row->broker_name, broker->name);
     SNAPSHOT_TEXT(row->address, address);
     SNAPSHOT_TEXT(row->last_error, h->last_error);
@@ -156,6 +158,11 @@ static void add_queue_datas(struct place *p, struct table_route *row, const stru
     }
 }
 
+static int64_t left_until_ns(const struct snapshot_now *now, uint64_t then_ns)
+{
+    return then_ns > now->mono_ns ? (int64_t)((then_ns - now->mono_ns) / NS_PER_MS) : 0;
+}
+
 static void add_route(struct place *p, const struct topic_entry *topic)
 {
     struct table_route *row = table_writer_add(p->writer, TABLE_ROUTES);
@@ -173,32 +180,14 @@ static void add_route(struct place *p, const struct topic_entry *topic)
     row->fetched_age_ms = topic->route_ns ? age_of_ns(p->now, topic->route_ns) : age_of_ms(p->now, topic->route_ms);
     row->changed_age_ms = age_of_ns(p->now, topic->changed_ns);
     row->used_age_ms = age_of_ns(p->now, topic->last_used_ns);
+    row->expires_in_ms = topic->refs ? TABLE_NEVER : left_until_ns(p->now, topic->last_used_ns + p->instance->routes.idle_expiry_ns);
+    row->unconfirmed = topic->source == ROUTE_STORE;
+    row->changes = topic->changes;
     SNAPSHOT_TEXT(row->topic, topic->name);
     SNAPSHOT_TEXT(row->from, from ? from : "");
     SNAPSHOT_TEXT(row->last_error, topic->last_error);
     if (topic->route)
         add_queue_datas(p, row, topic->route);
-}
-
-static void add_group(struct place *p, const struct producer *producer)
-{
-    struct table_group *row = table_writer_add(p->writer, TABLE_GROUPS);
-    if (!row)
-        return;
-    row->instance = p->index;
-    row->uid = (uint32_t)producer->uid;
-    row->clients = producer->refs;
-    row->state = (uint8_t)producer->state;
-    row->linger_left_ms = TABLE_NEVER;
-    if (producer->linger_until_ns)
-        row->linger_left_ms =
-            producer->linger_until_ns > p->now->mono_ns ? (int64_t)((producer->linger_until_ns - p->now->mono_ns) / NS_PER_MS) : 0;
-    row->start_age_ms = age_of_ms(p->now, producer->registered_ms);
-    row->accepted = producer->sends;
-    row->stored = producer->stored;
-    row->not_stored = producer->not_stored;
-    row->unknown = producer->unknown;
-    SNAPSHOT_TEXT(row->group, producer->group);
 }
 
 static void name_local_address(char *dst, size_t cap, int fd)
@@ -241,7 +230,8 @@ static void add_connection(struct place *p, const struct channel *channel)
     row->connect_failures = channel->counters.connect_failures;
     row->next_try_ms = TABLE_NEVER;
     if (channel->state == CHANNEL_BACKOFF && loop_timer_is_scheduled(&channel->timer))
-        row->next_try_ms = channel->timer.at_ns > p->now->mono_ns ? (int64_t)((channel->timer.at_ns - p->now->mono_ns) / NS_PER_MS) : 0;
+        row->next_try_ms = left_until_ns(p->now, channel->timer.at_ns);
+    row->held_back = channel->counters.held_back;
     SNAPSHOT_TEXT(row->peer_name, broker ? broker->name : "");
     SNAPSHOT_TEXT(row->peer_address, channel->address);
     SNAPSHOT_TEXT(row->last_error, channel->last_error);
@@ -305,27 +295,49 @@ static void add_tasks(struct place *p)
         row->instance = p->index;
         row->period_ms = (int64_t)(task->period_ns / NS_PER_MS);
         row->last_run_age_ms = age_of_ns(p->now, task->last_start_ns);
-        row->next_in_ms = task->next_ns > p->now->mono_ns ? (int64_t)((task->next_ns - p->now->mono_ns) / NS_PER_MS) : 0;
+        row->next_in_ms = left_until_ns(p->now, task->next_ns);
         row->last_us = (uint32_t)(task->last_duration_ns / NS_PER_US);
         row->worst_us = (uint32_t)(task->worst_duration_ns / NS_PER_US);
+        row->last_late_us = (uint32_t)(task->last_late_ns / NS_PER_US);
+        row->worst_late_us = (uint32_t)(task->worst_late_ns / NS_PER_US);
         row->runs = task->runs;
+        row->skipped = task->skipped;
+        row->errors = task->errors;
+        row->last_error = task->last_error;
         SNAPSHOT_TEXT(row->name, task->name);
     }
 }
 
-static void add_groups(struct place *p, struct table_instance *row)
+/* The list in the order of choice: from the chosen one on. */
+static void fill_name_server(const struct place *p, struct table_instance *row)
 {
-    for (unsigned i = 0; i < p->instance->producers.high; i++) {
-        const struct producer *producer = p->instance->producers.producers[i];
-        if (!producer || producer->inner)
-            continue;
-        add_group(p, producer);
-        row->groups++;
-        row->clients += producer->refs;
-        row->stored += producer->stored;
-        row->not_stored += producer->not_stored;
-        row->unknown += producer->unknown;
+    const struct name_server *ns = &p->instance->name_server;
+    const char *chosen = name_server_chosen(ns);
+    size_t used = 0;
+    for (unsigned i = 0; i < ns->count; i++) {
+        const char *address = ns->addresses[((ns->chosen < 0 ? 0 : (unsigned)ns->chosen) + i) % ns->count];
+        int n = snprintf(row->namesrv_list + used, sizeof(row->namesrv_list) - used, "%s%s", i ? ";" : "", address);
+        if (n < 0 || (size_t)n >= sizeof(row->namesrv_list) - used)
+            break;
+        used += (size_t)n;
     }
+    SNAPSHOT_TEXT(row->namesrv_chosen, chosen ? chosen : "");
+    row->namesrv_ok_age_ms = age_of_ms(p->now, ns->last_ok_ms);
+    row->namesrv_requests = ns->requests;
+    row->namesrv_failures = ns->failures;
+    row->namesrv_failovers = ns->failovers;
+    row->namesrv_silences = ns->silences;
+    row->namesrv_changes = ns->list_changes;
+    row->discovery_ok_age_ms = TABLE_NEVER;
+}
+
+static void fill_responses(const struct response_table *responses, struct table_instance *row)
+{
+    row->pending = row->async_in_use = responses->count;
+    row->async_limit = responses->max;
+    row->late_replies = responses->counters.late_or_unknown;
+    row->scans = responses->counters.scans;
+    row->scan_found = responses->counters.scan_found;
 }
 
 static void fill_instance(struct place *p, struct table_instance *row)
@@ -342,7 +354,11 @@ static void fill_instance(struct place *p, struct table_instance *row)
             row->heartbeat_age_ms = age;
     }
     row->topics = instance->routes.count;
-    row->pending = instance->remoting.responses.count;
+    row->route_polls = instance->routes.polls;
+    row->factory_index = instance->factory_index;
+    fill_name_server(p, row);
+    fill_responses(&instance->remoting.responses, row);
+    SNAPSHOT_TEXT(row->marker_group, instance->marker ? instance->marker->group : "");
     SNAPSHOT_TEXT(row->client_id, instance->client_id);
     SNAPSHOT_TEXT(row->cluster, instance->cluster);
     SNAPSHOT_TEXT(row->namesrv_addr, instance->namesrv_addr);
@@ -358,7 +374,7 @@ void snapshot_add_instance(struct table_writer *writer, const struct snapshot_no
     struct place p = {.writer = writer, .now = now, .instance = instance, .index = table_writer_count(writer, TABLE_INSTANCES) - 1};
     fill_instance(&p, row);
     add_brokers(&p);
-    add_groups(&p, row);
+    snapshot_add_groups(writer, now, &instance->producers, row, p.index);
     for (uint32_t i = 0; i < instance->routes.count; i++) {
         add_route(&p, instance->routes.entries[i]);
         add_pending_list(&p, &instance->routes.entries[i]->waiting, NULL, NULL);

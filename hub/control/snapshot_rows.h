@@ -9,6 +9,7 @@
 struct snapshot_now {
     uint64_t mono_ns;
     int64_t wall_ms;
+    struct group_rows *groups;
 };
 
 /** Age of a monotonic or wall-clock time; 0 means that it did not happen. */
@@ -18,8 +19,19 @@ int64_t age_of_ms(const struct snapshot_now *now, int64_t then_ms);
 /** The instance and everything that it owns. */
 void snapshot_add_instance(struct table_writer *writer, const struct snapshot_now *now, const struct mq_client_instance *instance);
 void snapshot_add_clients(struct table_writer *writer, const struct snapshot_now *now, const struct ipc_server *clients);
+void snapshot_add_problems(struct table_writer *writer, const struct snapshot_now *now);
 void snapshot_add_config(struct table_writer *writer, const struct hub_config *config);
 void snapshot_add_counters(struct table_writer *writer, const struct snapshot_sources *sources);
+
+/** The groups of an instance, and its sums of them. */
+void snapshot_add_groups(struct table_writer *writer, const struct snapshot_now *now, const struct producer_table *producers,
+                         struct table_instance *instance, uint32_t instance_index);
+
+/** Which row is which group's, for snapshot_count_processes(). NULL: no memory. */
+struct group_rows *group_rows_new(void);
+void group_rows_begin(struct group_rows *groups);
+/** Fills in `clients` of the groups and instances of this snapshot. */
+void snapshot_count_processes(struct group_rows *groups, const struct ipc_server *clients);
 
 /** Copies a C string into a field, cut and terminated. */
 #define SNAPSHOT_TEXT(field, string) text_copy((field), sizeof(field), (string), strlen(string))

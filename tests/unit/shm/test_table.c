@@ -788,7 +788,7 @@ static void test_layout_is_the_released_one(void **state)
     struct table_file_header h;
     assert_int_equal(table_layout_init(&h, NULL), 0);
     assert_true(h.file_bytes < (16u << 20));
-    static const uint32_t capacities[] = {64, 1024, 1024, 5000, 256, 512, 1024, 4096, 512, 256, 1024, 256, 4096, 64, 1024};
+    static const uint32_t capacities[] = {64, 1024, 1024, 5000, 256, 512, 1024, 4096, 512, 256, 512, 256, 4096, 64, 512};
     for (int s = 0; s < TABLE_SECTION_COUNT; s++)
         assert_int_equal(h.section[s].capacity, capacities[s]);
 }

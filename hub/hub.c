@@ -29,6 +29,7 @@
 #include "hub/ipc/ipc_server.h"
 #include "hub/loop/event_loop.h"
 #include "hub/metrics/events.h"
+#include "hub/protocol/name_server_address_utils.h"
 #include "hub/store/directory.h"
 #include "hub/store/store.h"
 #include "shm/base/clock.h"
@@ -83,10 +84,39 @@ static void apply_log_settings(const struct hub_config *config)
     log_configure(config->hub.log_level, config->hub.log_format);
 }
 
+static void copy_text(char *dst, size_t cap, const struct config_text *text)
+{
+    text_copy(dst, cap, text->text, strlen(text->text));
+}
+
+static void tls_settings_fill(struct tls_settings *out, const struct cluster_section *keys)
+{
+    out->enable = keys->use_tls;
+    out->insecure = keys->tls_insecure;
+    copy_text(out->ca_file, sizeof(out->ca_file), &keys->tls_ca_file);
+    copy_text(out->cert_file, sizeof(out->cert_file), &keys->tls_cert_file);
+    copy_text(out->key_file, sizeof(out->key_file), &keys->tls_key_file);
+    copy_text(out->key_password_file, sizeof(out->key_password_file), &keys->tls_key_password_file);
+    copy_text(out->server_name, sizeof(out->server_name), &keys->tls_server_name);
+}
+
 static void client_config_fill(struct client_config *out, const struct hub_config *config, const struct cluster_section *keys)
 {
     client_config_init(out);
-    text_copy(out->client_ip, sizeof(out->client_ip), keys->client_ip.text, strlen(keys->client_ip.text));
+    copy_text(out->client_ip, sizeof(out->client_ip), &keys->client_ip);
+    copy_text(out->unit_name, sizeof(out->unit_name), &keys->unit_name);
+    copy_text(out->name_space, sizeof(out->name_space), &keys->namespace);
+    if (!out->name_space[0])
+        name_server_address_namespace(keys->namesrv_addr.text, out->name_space, sizeof(out->name_space));
+    copy_text(out->namesrv_domain, sizeof(out->namesrv_domain), &keys->namesrv_domain);
+    copy_text(out->namesrv_domain_subgroup, sizeof(out->namesrv_domain_subgroup), &keys->namesrv_domain_subgroup);
+    copy_text(out->create_topic_key, sizeof(out->create_topic_key), &keys->create_topic_key);
+    copy_text(out->credentials_file, sizeof(out->credentials_file), &keys->credentials_file);
+    tls_settings_fill(&out->tls, keys);
+    out->default_topic_queue_nums = (uint32_t)keys->default_topic_queue_nums;
+    out->mq_client_api_timeout_ms = (uint32_t)keys->mq_client_api_timeout_ms;
+    out->client_oneway_semaphore = (uint32_t)keys->client_oneway_semaphore;
+    out->tcp_user_timeout_ms = (uint32_t)keys->tcp_user_timeout_ms;
     out->poll_name_server_interval_ms = (uint32_t)keys->poll_name_server_interval_ms;
     out->heartbeat_broker_interval_ms = (uint32_t)keys->heartbeat_broker_interval_ms;
     out->connect_timeout_ms = (uint32_t)keys->connect_timeout_ms;

@@ -9,7 +9,10 @@
  *          text, or the entries of a list
  * default  as it would stand in the file; "" means empty or derived, and help says which
  * when     RELOAD   SIGHUP applies it
+ *          CONTENT  a file: SIGHUP reads it again, but another path is RESTART
  *          RESTART  fixed for the life of a hub
+ *          NOT_APPLICABLE  a setting of the Java client without meaning here: its value is checked and shown,
+ *                   and help says why it does nothing
  *          LATER    a name that is reserved but not honoured by this version: setting it is an error,
  *                   because a setting that silently does nothing is worse than a refusal
  */
@@ -45,17 +48,35 @@
 
 #define CLUSTER_KEYS(X) \
     X(namesrv_addr, ADDRESSES, "", 1, 16, "", RESTART, \
-      "Nameservers, as host:port;host:port. Required. All are of one cluster; the hub uses one and fails over.") \
-    X(unit_name, NAME, "", 0, 63, "", LATER, "Unit of clients that name none.") \
+      "Nameservers, as host:port;host:port, or one http://host:port endpoint. All are of one cluster; the hub uses one and " \
+      "fails over. Without it $NAMESRV_ADDR counts, and without that the list is fetched by HTTP (namesrv_domain).") \
+    X(namesrv_domain, DOMAIN, "", 1, 255, "jmenv.tbsite.net", RESTART, \
+      "Host that gives the nameserver list over HTTP when namesrv_addr is missing; port 8080 unless named. The list is " \
+      "fetched at start, after 10 s, then every 2 minutes.") \
+    X(namesrv_domain_subgroup, NAME, "", 1, 63, "nsaddr", RESTART, \
+      "Last part of that URL: http://namesrv_domain:8080/rocketmq/namesrv_domain_subgroup.") \
+    X(unit_name, NAME, "", 0, 63, "", RESTART, "Unit of clients that name none; part of the client id.") \
+    X(namespace, TOPIC, "", 0, 64, "", RESTART, \
+      "Namespace of producers that set none: put before groups and topics as NAMESPACE%. Default: none, or that of an " \
+      "MQ_INST_ endpoint in namesrv_addr.") \
     X(client_ip, IPV4, "", 0, 15, "", RESTART, \
       "First part of the client id. Default: chosen as the Java client does, the first address that is neither " \
       "127.0.* nor 192.168.*.") \
     X(poll_name_server_interval_ms, NUMBER, "ms", 1000, 3600000, "30000", RESTART, "Period of the route refresh.") \
     X(heartbeat_broker_interval_ms, NUMBER, "ms", 1000, 90000, "30000", RESTART, \
       "Period of heartbeats; a broker forgets a client after 120 s without one.") \
+    X(mq_client_api_timeout_ms, NUMBER, "ms", 100, 60000, "3000", RESTART, \
+      "Time that an answer to a route request, a heartbeat or an unregister may take.") \
+    X(create_topic_key, TOPIC, "", 1, 127, "TBW102", RESTART, \
+      "Topic whose queues a topic that does not exist yet takes, for producers that set none.") \
+    X(default_topic_queue_nums, NUMBER, "", 1, 1024, "4", RESTART, \
+      "Queues that such a topic gets at most, for producers that set no number.") \
     X(connect_timeout_ms, NUMBER, "ms", 100, 60000, "3000", RESTART, "Time a TCP connect may take.") \
     X(client_channel_max_idle_time_ms, NUMBER, "ms", 0, 3600000, "120000", RESTART, \
       "A connection without traffic for this long is closed; 0 never closes one.") \
+    X(tcp_user_timeout_ms, NUMBER, "ms", 0, 3600000, "20000", RESTART, \
+      "A connection whose sent bytes stay unacknowledged for this long is closed (TCP_USER_TIMEOUT); 0 leaves it to the " \
+      "kernel, which takes about 15 minutes.") \
     X(socket_snd_buf_bytes, NUMBER, "bytes", 0, 16777216, "0", RESTART, "SO_SNDBUF of broker sockets; 0 leaves it to the kernel.") \
     X(socket_rcv_buf_bytes, NUMBER, "bytes", 0, 16777216, "0", RESTART, "SO_RCVBUF of broker sockets; 0 leaves it to the kernel.") \
     X(write_buffer_high_water_mark_bytes, NUMBER, "bytes", 65536, 67108864, "1048576", RESTART, \
@@ -63,10 +84,32 @@
     X(write_buffer_low_water_mark_bytes, NUMBER, "bytes", 0, 67108864, "0", RESTART, \
       "Unsent bytes below which it takes messages again; 0: half of the high mark. Not above the high mark.") \
     X(client_async_semaphore, NUMBER, "", 1, 65535, "65535", RESTART, "Requests of one instance that may await a reply at a time.") \
-    X(namespace, TEXT, "", 0, 64, "", LATER, "Default namespace of the cluster's producers.") \
-    X(client_oneway_semaphore, TEXT, "", 0, 32, "", LATER, "Oneway requests outstanding in one instance.") \
-    X(use_tls, TEXT, "", 0, 16, "", LATER, "TLS towards nameservers and brokers.") \
-    X(tls_ca_file, TEXT, "", 0, 1023, "", LATER, "Certificates that are trusted.") \
-    X(tls_cert_file, TEXT, "", 0, 1023, "", LATER, "The hub's certificate.") \
-    X(tls_key_file, TEXT, "", 0, 1023, "", LATER, "The key of the hub's certificate.") \
-    X(credentials_file, TEXT, "", 0, 1023, "", LATER, "Access key and secret key.")
+    X(client_oneway_semaphore, NUMBER, "", 1, 65535, "65535", RESTART, "Oneway requests of one instance that may be unwritten at a time.") \
+    X(use_tls, BOOL, "", 0, 0, "false", RESTART, \
+      "TLS 1.2 or 1.3 towards nameservers and brokers; never falls back to plain text. Server certificates are verified: " \
+      "chain, dates, and host name or address.") \
+    X(tls_ca_file, FILE, "", 0, 1023, "", CONTENT, \
+      "Certificates that are trusted, PEM. Default: those that this machine's OpenSSL trusts.") \
+    X(tls_cert_file, FILE, "", 0, 1023, "", CONTENT, "The hub's own certificate and its chain, PEM, for servers that ask for one.") \
+    X(tls_key_file, FILE, "", 0, 1023, "", CONTENT, "The key of tls_cert_file, PEM. Mode 0600, owned by the hub's user or root.") \
+    X(tls_key_password_file, FILE, "", 0, 1023, "", CONTENT, \
+      "The password of tls_key_file, in one line. Mode 0600, owned by the hub's user or root.") \
+    X(tls_server_name, HOST, "", 0, 255, "", RESTART, \
+      "Name that every server's certificate must carry. Default: the host or address that was dialled.") \
+    X(tls_insecure, BOOL, "", 0, 0, "false", RESTART, \
+      "Accepts every certificate, as the Java client does by default: whoever is on the way can then read and change " \
+      "messages. For tests only; shown as a problem wherever the hub's state is shown.") \
+    X(credentials_file, FILE, "", 0, 1023, "", CONTENT, \
+      "Access key and secret key with which requests are signed (ACL). Mode 0600, owned by the hub's user or root.") \
+    X(client_worker_threads, NUMBER, "", 1, 1024, "4", NOT_APPLICABLE, "One thread does the work of all connections.") \
+    X(client_callback_executor_threads, NUMBER, "", 0, 1024, "0", NOT_APPLICABLE, \
+      "Callbacks run in the application's process, by its library.") \
+    X(client_close_socket_if_timeout, BOOL, "", 0, 0, "true", NOT_APPLICABLE, \
+      "A connection is shared: one late answer does not close it, silence does.") \
+    X(client_pooled_byte_buf_allocator_enable, BOOL, "", 0, 0, "false", NOT_APPLICABLE, "There is no Netty and no garbage collector.") \
+    X(channel_not_active_interval_ms, NUMBER, "ms", 0, 3600000, "60000", NOT_APPLICABLE, "The Java client never reads it either.") \
+    X(persist_consumer_offset_interval_ms, NUMBER, "ms", 1000, 3600000, "5000", NOT_APPLICABLE, "The hub has no consumers yet.") \
+    X(pull_time_delay_mills_when_exception, NUMBER, "ms", 0, 3600000, "1000", NOT_APPLICABLE, "The hub has no consumers yet.") \
+    X(unit_mode, BOOL, "", 0, 0, "false", LATER, "Marks messages as those of a unit.") \
+    X(vip_channel_enabled, BOOL, "", 0, 0, "false", LATER, "Sends to the broker's port less 2.") \
+    X(access_channel, NAME, "", 0, 15, "", LATER, "LOCAL or CLOUD: where message traces go.")

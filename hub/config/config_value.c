@@ -93,23 +93,54 @@ static bool name_is_valid(const char *text)
     return true;
 }
 
+/* What 4.9.3's Validators let into topics and groups. */
+static bool topic_is_valid(const char *text)
+{
+    for (; *text; text++) {
+        if (!isalnum((unsigned char)*text) && !strchr("%|-_", *text))
+            return false;
+    }
+    return true;
+}
+
+/* A name, an IPv4 address, or an IPv6 address in brackets; bare IPv6 where no port can follow. */
+static bool host_is_valid(const char *host, bool bare_ipv6)
+{
+    struct in6_addr ignored;
+    char inner[INET6_ADDRSTRLEN];
+    size_t len = strlen(host);
+    if (len > 2 && host[0] == '[' && host[len - 1] == ']')
+        return text_copy(inner, sizeof(inner), host + 1, len - 2) && inet_pton(AF_INET6, inner, &ignored) == 1;
+    if (bare_ipv6 && inet_pton(AF_INET6, host, &ignored) == 1)
+        return true;
+    return len > 0 && name_is_valid(host);
+}
+
 static bool address_is_valid(const char *entry)
 {
     char host[256];
     const char *colon = strrchr(entry, ':');
     int64_t port;
-    if (!colon || colon == entry || !text_copy(host, sizeof(host), entry, (size_t)(colon - entry)))
+    if (!colon || !text_copy(host, sizeof(host), entry, (size_t)(colon - entry)))
         return false;
-    return name_is_valid(host) && text_parse_i64(colon + 1, 1, 65535, &port);
+    return host_is_valid(host, false) && text_parse_i64(colon + 1, 1, 65535, &port);
+}
+
+static bool domain_is_valid(const char *text)
+{
+    return address_is_valid(text) || host_is_valid(text, false);
 }
 
 static bool addresses_are_valid(const char *text, int64_t min, int64_t max)
 {
+    static const char scheme[] = "http://";
     const char *cursor = text;
     char entry[CONFIG_TEXT_CAP];
     int64_t count = 0;
     if (strpbrk(text, " \t"))
         return false;
+    if (strncmp(text, scheme, sizeof(scheme) - 1) == 0) /* an endpoint: as 4.9.3 reads it, the address is what follows the last slash */
+        return address_is_valid(strrchr(text, '/') + 1);
     for (; next_entry(&cursor, ';', entry, sizeof(entry)); count++) {
         if (!address_is_valid(entry))
             return false;
@@ -129,9 +160,16 @@ static bool text_is_valid(enum config_type type, int64_t min, int64_t max, const
         return false;
     switch (type) {
     case CONFIG_DIR:
+    case CONFIG_FILE:
         return text[0] == '/' || !*text;
     case CONFIG_NAME:
         return name_is_valid(text);
+    case CONFIG_TOPIC:
+        return topic_is_valid(text);
+    case CONFIG_HOST:
+        return !*text || host_is_valid(text, true);
+    case CONFIG_DOMAIN:
+        return !*text || domain_is_valid(text);
     case CONFIG_IPV4:
         return !*text || inet_pton(AF_INET, text, &address) == 1;
     default:
@@ -162,6 +200,11 @@ int config_value_parse(void *out, enum config_type type, int64_t min, int64_t ma
             return -EINVAL;
         *(bool *)out = strcmp(text, "json") == 0;
         return 0;
+    case CONFIG_BOOL:
+        if (strcmp(text, "true") != 0 && strcmp(text, "false") != 0)
+            return -EINVAL;
+        *(bool *)out = strcmp(text, "true") == 0;
+        return 0;
     default:
         return parse_text(out, type, min, max, text);
     }
@@ -180,7 +223,23 @@ void config_value_allowed(char *dst, size_t cap, enum config_type type, int64_t 
         snprintf(dst, cap, "up to %" PRId64 " groups of this machine, names or numbers, comma-separated, or *", max);
         return;
     case CONFIG_ADDRESSES:
-        snprintf(dst, cap, "%" PRId64 " to %" PRId64 " entries host:port, separated by ; without blanks", min, max);
+        snprintf(dst, cap, "%" PRId64 " to %" PRId64 " entries host:port, separated by ; without blanks, or one http://host:port", min,
+                 max);
+        return;
+    case CONFIG_HOST:
+        snprintf(dst, cap, "a host name or an address, at most %" PRId64 " bytes", max);
+        return;
+    case CONFIG_DOMAIN:
+        snprintf(dst, cap, "host or host:port, at most %" PRId64 " bytes", max);
+        return;
+    case CONFIG_TOPIC:
+        snprintf(dst, cap, "%" PRId64 " to %" PRId64 " letters, digits, percent signs, bars, hyphens and underscores", min, max);
+        return;
+    case CONFIG_FILE:
+        snprintf(dst, cap, "an absolute path of at most %" PRId64 " bytes", max);
+        return;
+    case CONFIG_BOOL:
+        snprintf(dst, cap, "true or false");
         return;
     case CONFIG_DIR:
         snprintf(dst, cap, "an absolute path of at most %" PRId64 " bytes", max);
@@ -231,6 +290,9 @@ void config_value_print(char *dst, size_t cap, enum config_type type, const void
     case CONFIG_LOG_FORMAT:
         snprintf(dst, cap, "%s", *(const bool *)value ? "json" : "text");
         return;
+    case CONFIG_BOOL:
+        snprintf(dst, cap, "%s", *(const bool *)value ? "true" : "false");
+        return;
     default:
         snprintf(dst, cap, "%s", ((const struct config_text *)value)->text);
         return;
@@ -248,6 +310,7 @@ size_t config_type_size(enum config_type type)
     case CONFIG_LOG_LEVEL:
         return sizeof(enum log_level);
     case CONFIG_LOG_FORMAT:
+    case CONFIG_BOOL:
         return sizeof(bool);
     default:
         return sizeof(struct config_text);

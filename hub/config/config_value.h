@@ -16,7 +16,12 @@ enum config_type {
     CONFIG_DIR,        /* struct config_text, absolute path */
     CONFIG_NAME,       /* struct config_text, letters digits . _ - */
     CONFIG_IPV4,       /* struct config_text, dotted address */
-    CONFIG_ADDRESSES,  /* struct config_text, host:port;host:port */
+    CONFIG_ADDRESSES,  /* struct config_text, host:port;host:port or http://host:port */
+    CONFIG_HOST,       /* struct config_text, a host name or an address */
+    CONFIG_DOMAIN,     /* struct config_text, host or host:port */
+    CONFIG_TOPIC,      /* struct config_text, what 4.9.3 allows in topics and groups */
+    CONFIG_FILE,       /* struct config_text, absolute path */
+    CONFIG_BOOL,       /* bool */
     CONFIG_USERS,      /* struct id_list */
     CONFIG_GROUPS,     /* struct id_list */
     CONFIG_LOG_LEVEL,  /* enum log_level */
@@ -44,6 +49,11 @@ struct id_list {
 #define CONFIG_C_NAME struct config_text
 #define CONFIG_C_IPV4 struct config_text
 #define CONFIG_C_ADDRESSES struct config_text
+#define CONFIG_C_HOST struct config_text
+#define CONFIG_C_DOMAIN struct config_text
+#define CONFIG_C_TOPIC struct config_text
+#define CONFIG_C_FILE struct config_text
+#define CONFIG_C_BOOL bool
 #define CONFIG_C_USERS struct id_list
 #define CONFIG_C_GROUPS struct id_list
 #define CONFIG_C_LOG_LEVEL enum log_level

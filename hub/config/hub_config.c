@@ -177,6 +177,15 @@ static const char *line_problem(const char *line)
     return comment ? "a comment needs a line of its own, and a list has no blanks before ;" : NULL;
 }
 
+/* libinih tells of a section with its first key only, and a cluster may have none. */
+static void enter_section(struct loader *loader, const char *line)
+{
+    char name[CONFIG_LINE_CAP];
+    size_t len = strcspn(line + 1, "]");
+    if (text_copy(name, sizeof(name), line + 1, len) && strncmp(name, "cluster ", 8) == 0)
+        section_find(loader, name);
+}
+
 /*
  * The reader that libinih calls. Leading blanks are removed, because inih takes an indented line for a
  * continuation; a line that is refused reaches inih as an empty one.
@@ -205,6 +214,8 @@ static char *read_line(char *dst, int cap, void *user)
         problem(loader, "%s:%u: %s", loader->config->file, loader->line, wrong);
         dst[0] = '\0';
     }
+    if (dst[0] == '[')
+        enter_section(loader, dst);
     return dst;
 }
 
@@ -288,6 +299,11 @@ static const char *variable(const char *name)
     return value && *value ? value : NULL;
 }
 
+static bool is_set(const struct cluster_config *cluster, enum cluster_key key)
+{
+    return cluster->origins[key].source != CONFIG_FROM_DEFAULT;
+}
+
 static void load_environment(struct loader *loader)
 {
     struct section hub = hub_section_of(loader->config);
@@ -296,6 +312,12 @@ static void load_environment(struct loader *loader)
     /* As for the Java client, the variable stands in for a missing setting and overrides none. */
     if (namesrv_addr && loader->config->cluster_count == 0)
         override_namesrv(loader, CONFIG_FROM_ENVIRONMENT, "$NAMESRV_ADDR", namesrv_addr);
+    for (unsigned i = 0; namesrv_addr && i < loader->config->cluster_count; i++) {
+        struct cluster_config *cluster = &loader->config->clusters[i];
+        if (!is_set(cluster, CLUSTER_KEY_namesrv_addr) && !is_set(cluster, CLUSTER_KEY_namesrv_domain) &&
+            !is_set(cluster, CLUSTER_KEY_namesrv_domain_subgroup))
+            override(loader, cluster_section_of(cluster), CLUSTER_KEY_namesrv_addr, CONFIG_FROM_ENVIRONMENT, "$NAMESRV_ADDR", namesrv_addr);
+    }
 }
 
 static void load_arguments(struct loader *loader, const struct config_arguments *arguments)
@@ -334,13 +356,62 @@ static void resolve_directories(struct loader *loader, const struct config_argum
         text_copy(config->hub.state_dir.text, CONFIG_TEXT_CAP, state_dir, strlen(state_dir));
 }
 
+/* ---- settings that contradict each other ---- */
+
+/* Reports a key of a cluster that the file, the environment or the command line set, with what to do about it. */
+__attribute__((format(printf, 4, 5))) static void conflict(struct loader *loader, const struct cluster_config *cluster,
+                                                           enum cluster_key key, const char *fmt, ...)
+{
+    char text[512];
+    va_list args;
+    va_start(args, fmt);
+    vsnprintf(text, sizeof(text), fmt, args);
+    va_end(args);
+    problem(loader, "%s:%u: [cluster %s] %s: %s", loader->config->file, cluster->origins[key].line, cluster->name,
+            config_cluster_keys[key].name, text);
+}
+
 static void check_water_marks(struct loader *loader, const struct cluster_config *cluster)
 {
     int64_t low = cluster->keys.write_buffer_low_water_mark_bytes, high = cluster->keys.write_buffer_high_water_mark_bytes;
     if (low > high)
-        problem(loader,
-                "%s:%u: [cluster %s] write_buffer_low_water_mark_bytes: above write_buffer_high_water_mark_bytes; allowed: 0 to %" PRId64,
-                loader->config->file, cluster->origins[CLUSTER_KEY_write_buffer_low_water_mark_bytes].line, cluster->name, high);
+        conflict(loader, cluster, CLUSTER_KEY_write_buffer_low_water_mark_bytes,
+                 "above write_buffer_high_water_mark_bytes; allowed: 0 to %" PRId64, high);
+}
+
+static void check_discovery(struct loader *loader, const struct cluster_config *cluster)
+{
+    static const enum cluster_key keys[] = {CLUSTER_KEY_namesrv_domain, CLUSTER_KEY_namesrv_domain_subgroup};
+    for (size_t i = 0; i < sizeof(keys) / sizeof(keys[0]); i++) {
+        if (is_set(cluster, keys[i]) && cluster->origins[CLUSTER_KEY_namesrv_addr].source == CONFIG_FROM_FILE)
+            conflict(loader, cluster, keys[i], "is not used, because namesrv_addr is set on line %u; remove one of them",
+                     cluster->origins[CLUSTER_KEY_namesrv_addr].line);
+    }
+}
+
+static void check_tls(struct loader *loader, const struct cluster_config *cluster)
+{
+    static const enum cluster_key details[] = {CLUSTER_KEY_tls_ca_file,           CLUSTER_KEY_tls_cert_file,   CLUSTER_KEY_tls_key_file,
+                                               CLUSTER_KEY_tls_key_password_file, CLUSTER_KEY_tls_server_name, CLUSTER_KEY_tls_insecure};
+    const struct cluster_section *keys = &cluster->keys;
+    if (!keys->use_tls) {
+        for (size_t i = 0; i < sizeof(details) / sizeof(details[0]); i++) {
+            if (is_set(cluster, details[i]))
+                conflict(loader, cluster, details[i], "is not used without TLS; set use_tls = true, or remove the line");
+        }
+        return;
+    }
+    if (keys->tls_cert_file.text[0] && !keys->tls_key_file.text[0])
+        conflict(loader, cluster, CLUSTER_KEY_tls_cert_file, "a certificate is used with its key only; set tls_key_file, too");
+    if (keys->tls_key_file.text[0] && !keys->tls_cert_file.text[0])
+        conflict(loader, cluster, CLUSTER_KEY_tls_key_file, "a key is used with its certificate only; set tls_cert_file, too");
+    if (keys->tls_key_password_file.text[0] && !keys->tls_key_file.text[0])
+        conflict(loader, cluster, CLUSTER_KEY_tls_key_password_file,
+                 "there is no key to open with it; set tls_key_file, or remove the line");
+    if (keys->tls_insecure && keys->tls_ca_file.text[0])
+        conflict(loader, cluster, CLUSTER_KEY_tls_ca_file, "nothing is verified with tls_insecure = true; remove one of them");
+    if (keys->tls_insecure && keys->tls_server_name.text[0])
+        conflict(loader, cluster, CLUSTER_KEY_tls_server_name, "no name is verified with tls_insecure = true; remove one of them");
 }
 
 static void check_clusters(struct loader *loader)
@@ -349,11 +420,9 @@ static void check_clusters(struct loader *loader)
     if (config->cluster_count == 0 && loader->problems == 0)
         problem(loader, "no cluster is configured: give --namesrv host:port, or a file with [cluster NAME] and namesrv_addr = host:port");
     for (unsigned i = 0; i < config->cluster_count; i++) {
-        const struct cluster_config *cluster = &config->clusters[i];
-        if (cluster->origins[CLUSTER_KEY_namesrv_addr].source == CONFIG_FROM_DEFAULT)
-            problem(loader, "%s:%u: [cluster %s] namesrv_addr: missing; allowed: 1 to 16 entries host:port, separated by ;", config->file,
-                    cluster->line, cluster->name);
-        check_water_marks(loader, cluster);
+        check_water_marks(loader, &config->clusters[i]);
+        check_discovery(loader, &config->clusters[i]);
+        check_tls(loader, &config->clusters[i]);
     }
 }
 
@@ -461,7 +530,8 @@ static void visit_section(const struct hub_config *config, struct section sectio
             snprintf(source, sizeof(source), "%s:%u", config->file, origin->line);
         else
             snprintf(source, sizeof(source), "%s", sources[origin->source]);
-        visit(ctx, &(struct config_entry){name, key->name, value, key->unit, source, key->when == CONFIG_RELOAD});
+        visit(ctx, &(struct config_entry){name, key->name, value, key->unit, source, key->when == CONFIG_RELOAD,
+                                          key->when == CONFIG_NOT_APPLICABLE ? key->help : ""});
     }
 }
 

@@ -17,7 +17,7 @@
 #define CONFIG_DEFAULT_FILE "/etc/rmqhub/rmqhub.conf"
 #define CONFIG_LINE_CAP 2048
 
-enum config_when { CONFIG_RELOAD, CONFIG_RESTART, CONFIG_LATER };
+enum config_when { CONFIG_RELOAD, CONFIG_CONTENT, CONFIG_RESTART, CONFIG_NOT_APPLICABLE, CONFIG_LATER };
 
 /** A row of the table, as data. */
 struct config_key {
@@ -100,6 +100,7 @@ unsigned hub_config_apply(struct hub_config *config, const struct hub_config *fr
 struct config_entry {
     const char *section, *key, *value, *unit, *source; /* source: "default", "FILE:LINE", "environment", "command line" */
     bool reloadable;
+    const char *note; /* "", or why the setting has no effect here */
 };
 
 /** Visits every honoured key, [hub] first, then the clusters in order. */

@@ -26,7 +26,7 @@ class CheckConfig(SystemTest):
         self.assertEqual(lines[3:], ["The configuration is not valid."])
 
     def test_a_key_that_is_not_honoured_is_refused(self):
-        _, result = self.check("[cluster c]\nnamesrv_addr = 127.0.0.1:9876\nuse_tls = true\n")
+        _, result = self.check("[cluster c]\nnamesrv_addr = 127.0.0.1:9876\nunit_mode = true\n")
         self.assertEqual(result.returncode, FAILED)
         self.assertIn("not honoured by this version", result.stdout)
 

@@ -162,18 +162,97 @@ static void each_bad_line_is_named_with_what_is_allowed(void **state)
 static void each_bad_cluster_value_is_named(void **state)
 {
     (void)state;
-    static const char *const addresses[] = {"a",        "a:",    ":1",      "a:0",        "a:65536", "a:1;",
-                                            "a:1;;b:1", "a b:1", "a:1,b:1", "http://x:1", "a:1:2"};
+    static const char *const addresses[] = {"a",       "a:",      ":1",       "a:0",         "a:65536",     "a:1;",           "a:1;;b:1",
+                                            "a b:1",   "a:1,b:1", "http://x", "http://x:1/", "https://x:1", "http://x:1;y:1", "[::1:1",
+                                            "[::g]:1", "a:1:2"};
     char text[256];
     for (size_t i = 0; i < sizeof(addresses) / sizeof(addresses[0]); i++) {
         snprintf(text, sizeof(text), "[cluster a]\nnamesrv_addr = %s\n", addresses[i]);
         assert_refused(text, 2, "namesrv_addr", "1 to 16 entries host:port");
     }
     assert_refused("[cluster a]\nnamesrv_addr = a:1\nclient_ip = 1.2.3\n", 3, "client_ip", "IPv4");
-    assert_refused("[cluster a]\nnamesrv_addr = a:1\nunit_name = u\n", 3, "unit_name", "not honoured");
+    assert_refused("[cluster a]\nnamesrv_addr = a:1\nunit_name = u@\n", 3, "unit_name", "letters, digits, dots");
+    assert_refused("[cluster a]\nnamesrv_addr = a:1\nunit_mode = true\n", 3, "unit_mode", "not honoured");
+    assert_refused("[cluster a]\nnamesrv_addr = a:1\nnamespace = a.b\n", 3, "namespace", "percent signs");
+    assert_refused("[cluster a]\nnamesrv_addr = a:1\ncreate_topic_key =\n", 3, "create_topic_key", "1 to 127");
+    assert_refused("[cluster a]\nnamesrv_addr = a:1\nuse_tls = yes\n", 3, "'yes'", "true or false");
+    assert_refused("[cluster a]\nnamesrv_addr = a:1\ncredentials_file = etc/key\n", 3, "'etc/key'", "absolute path");
+    assert_refused("[cluster a]\nnamesrv_domain = a:b:c\n", 2, "namesrv_domain", "host or host:port");
+    assert_refused("[cluster a]\nnamesrv_addr = a:1\nuse_tls = true\ntls_server_name = a b\n", 4, "tls_server_name", "a host name");
+    assert_refused("[cluster a]\nnamesrv_addr = a:1\nclient_worker_threads = 0\n", 3, "client_worker_threads", "from 1 to 1024");
     assert_refused("[cluster a]\nnamesrv_addr = a:1\nwrite_buffer_low_water_mark_bytes = 2000000\n", 3, "above", "0 to 1048576");
-    assert_refused("[cluster a]\nnamesrv_addr = a:1\nuse_tls = true\n", 3, "use_tls", "not honoured");
-    assert_refused("[cluster a]\nclient_ip = 1.2.3.4\n", 2, "namesrv_addr", "missing");
+}
+
+static void settings_that_contradict_each_other_are_refused_with_what_to_do(void **state)
+{
+    (void)state;
+#define PLAIN "[cluster a]\nnamesrv_addr = a:1\n"
+#define TLS PLAIN "use_tls = true\n"
+    static const char *const details[] = {"tls_ca_file = /c",           "tls_cert_file = /c",  "tls_key_file = /k",
+                                          "tls_key_password_file = /p", "tls_server_name = n", "tls_insecure = true"};
+    char text[256];
+    for (size_t i = 0; i < sizeof(details) / sizeof(details[0]); i++) {
+        snprintf(text, sizeof(text), PLAIN "%s\n", details[i]);
+        assert_refused(text, 3, "is not used without TLS", "set use_tls = true, or remove the line");
+    }
+    assert_refused(TLS "tls_cert_file = /c\n", 4, "tls_cert_file: a certificate is used with its key only", "set tls_key_file");
+    assert_refused(TLS "tls_key_file = /k\n", 4, "tls_key_file: a key is used with its certificate only", "set tls_cert_file");
+    assert_refused(TLS "tls_key_password_file = /p\n", 4, "tls_key_password_file: there is no key", "set tls_key_file");
+    assert_refused(TLS "tls_insecure = true\ntls_ca_file = /c\n", 5, "tls_ca_file: nothing is verified", "remove one of them");
+    assert_refused(TLS "tls_insecure = true\ntls_server_name = n\n", 5, "tls_server_name: no name is verified", "remove one of them");
+    assert_refused(PLAIN "namesrv_domain = d\n", 3, "namesrv_domain: is not used, because namesrv_addr is set on line 2", "remove one");
+    assert_refused(PLAIN "namesrv_domain_subgroup = s\n", 3, "namesrv_domain_subgroup: is not used", "remove one");
+    hub_config_free(load_ok(TLS
+                            "tls_ca_file = /c\ntls_cert_file = /c\ntls_key_file = /k\ntls_key_password_file = /p\ntls_server_name = ::1\n",
+                            (struct config_arguments){0}));
+    hub_config_free(load_ok(TLS "tls_insecure = true\n", (struct config_arguments){0}));
+#undef PLAIN
+#undef TLS
+}
+
+static void a_cluster_without_addresses_uses_the_variable_or_http_discovery(void **state)
+{
+    (void)state;
+    const char *text = "[cluster empty]\n[cluster set]\nnamesrv_addr = http://MQ_INST_a_b.host:80\n[cluster http]\nnamesrv_domain = d:81\n";
+    struct hub_config *c = load_ok(text, (struct config_arguments){0});
+    assert_int_equal(c->cluster_count, 3);
+    assert_string_equal(c->clusters[0].keys.namesrv_addr.text, "");
+    assert_string_equal(c->clusters[0].keys.namesrv_domain.text, "jmenv.tbsite.net");
+    assert_string_equal(c->clusters[0].keys.namesrv_domain_subgroup.text, "nsaddr");
+    assert_string_equal(c->clusters[2].keys.namesrv_domain.text, "d:81");
+    hub_config_free(c);
+    setenv("NAMESRV_ADDR", "env:1", 1);
+    c = load_ok(text, (struct config_arguments){0});
+    assert_string_equal(c->clusters[0].keys.namesrv_addr.text, "env:1");
+    assert_int_equal(c->clusters[0].origins[CLUSTER_KEY_namesrv_addr].source, CONFIG_FROM_ENVIRONMENT);
+    assert_string_equal(c->clusters[1].keys.namesrv_addr.text, "http://MQ_INST_a_b.host:80");
+    assert_string_equal(c->clusters[2].keys.namesrv_addr.text, "");
+    hub_config_free(c);
+}
+
+static void check_note(void *ctx, const struct config_entry *entry)
+{
+    unsigned *seen = ctx;
+    if (strcmp(entry->key, "client_worker_threads") == 0) {
+        assert_string_equal(entry->value, "8");
+        assert_string_equal(entry->note, "One thread does the work of all connections.");
+        (*seen)++;
+    } else if (strcmp(entry->key, "use_tls") == 0) {
+        assert_string_equal(entry->note, "");
+        (*seen)++;
+    }
+}
+
+static void a_setting_without_meaning_is_accepted_and_says_why_it_does_nothing(void **state)
+{
+    (void)state;
+    unsigned seen = 0;
+    struct hub_config *c =
+        load_ok("[cluster a]\nnamesrv_addr = a:1\nclient_worker_threads = 8\npersist_consumer_offset_interval_ms = 5000\n",
+                (struct config_arguments){0});
+    hub_config_for_each(c, check_note, &seen);
+    assert_int_equal(seen, 2);
+    hub_config_free(c);
 }
 
 static void a_line_that_inih_would_cut_is_refused(void **state)
@@ -333,9 +412,24 @@ static void lists_and_words_come_back_as_they_stand_in_a_file(void **state)
     static const struct {
         enum config_type type;
         const char *text;
-    } rows[] = {{CONFIG_USERS, "*"},         {CONFIG_USERS, "0,7,4294967294"}, {CONFIG_GROUPS, "3"},
-                {CONFIG_NUMBER, "-5"},       {CONFIG_LOG_LEVEL, "warn"},       {CONFIG_LOG_FORMAT, "json"},
-                {CONFIG_LOG_FORMAT, "text"}, {CONFIG_IPV4, "10.0.0.1"},        {CONFIG_ADDRESSES, "a:1;b:2"}};
+    } rows[] = {{CONFIG_USERS, "*"},
+                {CONFIG_USERS, "0,7,4294967294"},
+                {CONFIG_GROUPS, "3"},
+                {CONFIG_NUMBER, "-5"},
+                {CONFIG_LOG_LEVEL, "warn"},
+                {CONFIG_LOG_FORMAT, "json"},
+                {CONFIG_LOG_FORMAT, "text"},
+                {CONFIG_IPV4, "10.0.0.1"},
+                {CONFIG_ADDRESSES, "a:1;b:2"},
+                {CONFIG_BOOL, "true"},
+                {CONFIG_BOOL, "false"},
+                {CONFIG_ADDRESSES, "[::1]:9876"},
+                {CONFIG_HOST, "::1"},
+                {CONFIG_DOMAIN, "d.example:80"},
+                {CONFIG_TOPIC, "%RETRY%a_b-c|d"},
+                {CONFIG_FILE, "/etc/key"},
+                {CONFIG_HOST, ""},
+                {CONFIG_ADDRESSES, "http://u@h:1/b:2"}};
     for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
         struct config_text value; /* the largest of the types */
         char printed[CONFIG_TEXT_CAP];
@@ -370,6 +464,9 @@ int main(void)
         cmocka_unit_test_setup_teardown(the_command_line_overrides_environment_and_file, setup, teardown),
         cmocka_unit_test_setup_teardown(each_bad_line_is_named_with_what_is_allowed, setup, teardown),
         cmocka_unit_test_setup_teardown(each_bad_cluster_value_is_named, setup, teardown),
+        cmocka_unit_test_setup_teardown(settings_that_contradict_each_other_are_refused_with_what_to_do, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_cluster_without_addresses_uses_the_variable_or_http_discovery, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_setting_without_meaning_is_accepted_and_says_why_it_does_nothing, setup, teardown),
         cmocka_unit_test_setup_teardown(a_line_that_inih_would_cut_is_refused, setup, teardown),
         cmocka_unit_test_setup_teardown(a_long_list_of_nameservers_fits_on_a_line, setup, teardown),
         cmocka_unit_test_setup_teardown(every_problem_is_reported, setup, teardown),

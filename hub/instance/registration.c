@@ -248,12 +248,13 @@ static int send_unregister(struct registration *reg, const struct producer *prod
     return 0;
 }
 
-/* *waits: there is one, but it must wait. */
+/* From the last to the first, which are the client's own: 4.9.3's inner producer goes last as well. *waits: there is one, but
+ * it must wait. */
 static struct producer *next_to_unregister(const struct registration *reg, bool *waits)
 {
     const struct producer_table *table = &reg->instance->producers;
     *waits = false;
-    for (unsigned i = 0; i < table->high; i++) {
+    for (unsigned i = table->high; i-- > 0;) {
         struct producer *p = table->producers[i];
         if (!p || !bit_get(reg->announced, i) || is_wanted(reg, p))
             continue;

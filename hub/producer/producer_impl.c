@@ -67,6 +67,7 @@ static void finish(struct send_request *rq, struct send_outcome *o)
             o->flags |= SEND_FLAG_MAYBE_DUPLICATED;
     }
     count(rq, o->outcome);
+    producer_request_end(rq->producer);
     rq->complete(rq, o);
 }
 
@@ -306,6 +307,7 @@ void producer_send(struct send_request *rq)
     rq->parked = false;
     rq->cancel_reason = NULL;
     rq->producer->sends++;
+    producer_request_begin(rq->producer);
     rq->topic->sends++;
     rq->topic->last_used_ns = now;
     if (now >= rq->deadline_ns) {

@@ -101,7 +101,7 @@ def missing_rows(mutants, wanted):
 
 
 def mutate(mutants, wanted):
-    mutants = [mutant for mutant in mutants if mutant.row in wanted]
+    mutants = sorted(mutant for mutant in mutants if mutant.row in wanted)
     wrong = missing_rows(mutants, wanted)
     limit_of, failing = run_tests(sorted({mutant.test for mutant in mutants}))
     wrong += failing

@@ -12,13 +12,14 @@
  * other, and a process killed inside the call leaves an I alone. --resume goes on after the last seq of the ledger.
  *
  * The messages follow a rule (message_body) that tests/real/Sender.java and message_rule.py know too: a reader can
- * tell from name and seq alone what must have arrived.
+ * tell from name and seq alone what must have arrived. SIGTERM ends the sending early: what is open is waited for.
  */
 #include <errno.h>
 #include <fcntl.h>
 #include <getopt.h>
 #include <inttypes.h>
 #include <poll.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -50,9 +51,17 @@ struct ledger_producer {
     uint32_t next_seq;
     uint32_t in_flight;
     uint64_t key_base;
-    uint64_t started_ns, first_stored_ns;
+    uint64_t started_ns, first_stored_ns, worst_overdue_ns; /* the last: a result after its deadline */
     uint32_t accepted, stored, not_stored, unknown, duplicated, refused;
 };
+
+static volatile sig_atomic_t stopping;
+
+static void on_sigterm(int number)
+{
+    (void)number;
+    stopping = 1;
+}
 
 static uint64_t now_ns(void)
 {
@@ -218,11 +227,20 @@ static void write_accepted(struct ledger_producer *p, const struct offer *offer)
 struct open_send {
     struct ledger_producer *p;
     uint32_t seq;
+    uint64_t deadline_ns;
 };
+
+static void note_overdue(struct ledger_producer *p, uint64_t deadline_ns)
+{
+    uint64_t now = now_ns();
+    if (now > deadline_ns && now - deadline_ns > p->worst_overdue_ns)
+        p->worst_overdue_ns = now - deadline_ns;
+}
 
 static void on_result(void *ctx, const rmqhub_result_t *result)
 {
     struct open_send *open_send = ctx;
+    note_overdue(open_send->p, open_send->deadline_ns);
     write_result(open_send->p, open_send->seq, result);
     open_send->p->in_flight--;
     free(open_send);
@@ -234,7 +252,7 @@ static int offer_async(struct ledger_producer *p, const struct offer *offer, uin
     struct open_send *open_send = malloc(sizeof *open_send);
     if (!open_send)
         return RMQHUB_ERR_NO_MEMORY;
-    *open_send = (struct open_send){.p = p, .seq = offer->seq};
+    *open_send = (struct open_send){.p = p, .seq = offer->seq, .deadline_ns = deadline_ns};
     int error = p->set.mode == MODE_ONEWAY ? rmqhub_send_oneway(p->producer, offer->message, deadline_ns, on_result, open_send)
                                            : rmqhub_send_async(p->producer, offer->message, deadline_ns, on_result, open_send);
     if (error != RMQHUB_OK) {
@@ -249,6 +267,7 @@ static int offer_async(struct ledger_producer *p, const struct offer *offer, uin
 static int offer_sync(struct ledger_producer *p, struct offer *offer, uint64_t deadline_ns)
 {
     int error = rmqhub_send(p->producer, offer->message, deadline_ns, p->result);
+    note_overdue(p, deadline_ns);
     if (error != RMQHUB_OK && error != RMQHUB_ERR_NOT_STORED && error != RMQHUB_ERR_UNKNOWN_OUTCOME)
         return error;
     if (p->set.library_keys) {
@@ -314,7 +333,7 @@ static int send_all(struct ledger_producer *p)
 {
     uint64_t interval_ns = p->set.rate_per_s ? 1000000000u / p->set.rate_per_s : 0;
     uint64_t due_ns = now_ns();
-    for (; p->next_seq < p->set.count; p->next_seq++) {
+    for (; p->next_seq < p->set.count && !stopping; p->next_seq++) {
         if (interval_ns) {
             while (p->in_flight && now_ns() < due_ns)
                 wait_for_results(p, 1);
@@ -396,9 +415,10 @@ static int finish(struct ledger_producer *p, int error)
     if (left != RMQHUB_OK)
         complain(p, "shutdown", left);
     printf("name=%s accepted=%" PRIu32 " stored=%" PRIu32 " not_stored=%" PRIu32 " unknown=%" PRIu32 " maybe_duplicated=%" PRIu32
-           " refused=%" PRIu32 " open=%" PRIu32 " first_stored_us=%" PRId64 " total_ms=%" PRIu64 "\n",
+           " refused=%" PRIu32 " open=%" PRIu32 " first_stored_us=%" PRId64 " worst_overdue_us=%" PRIu64 " total_ms=%" PRIu64 "\n",
            p->set.name, p->accepted, p->stored, p->not_stored, p->unknown, p->duplicated, p->refused, p->in_flight,
-           p->first_stored_ns ? (int64_t)(p->first_stored_ns - p->started_ns) / 1000 : -1, (now_ns() - p->started_ns) / 1000000u);
+           p->first_stored_ns ? (int64_t)(p->first_stored_ns - p->started_ns) / 1000 : -1, p->worst_overdue_ns / 1000,
+           (now_ns() - p->started_ns) / 1000000u);
     if (error != RMQHUB_OK || flushed != RMQHUB_OK || left != RMQHUB_OK)
         return EXIT_SOME_NOT_STORED;
     if (p->unknown && p->set.mode != MODE_ONEWAY)
@@ -585,6 +605,7 @@ int main(int argc, char **argv)
 {
     struct ledger_producer p = {.ledger_fd = -1, .started_ns = now_ns()};
     p.key_base = p.started_ns;
+    sigaction(SIGTERM, &(struct sigaction){.sa_handler = on_sigterm, .sa_flags = SA_RESTART}, NULL);
     if (!parse_arguments(&p, argc, argv)) {
         fputs(USAGE, stderr);
         return EXIT_USAGE;

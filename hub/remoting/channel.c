@@ -387,7 +387,8 @@ void channel_fail(struct channel *ch, int error, const char *what)
         take_waiting(ch, &refused);
     }
     start_backoff(ch, !list_is_empty(&ch->waiting) || !list_is_empty(&refused));
-    finish_all(ch, &lost, FUTURE_CHANNEL_LOST, -error);
+    /* Without a connection, only bound futures that waited for one are in `lost`. */
+    finish_all(ch, &lost, was_connected ? FUTURE_CHANNEL_LOST : FUTURE_CONNECT_FAILED, -error);
     finish_all(ch, &refused, FUTURE_CONNECT_FAILED, -error);
     if (was_connected && ch->client->ops.lost)
         ch->client->ops.lost(ch->client->ops.ctx, ch);

@@ -326,7 +326,8 @@ static int try_next(struct lookup *lookup)
 {
     struct name_server *ns = lookup->ns;
     struct channel *channel;
-    struct invoke_request request = {.code = lookup->code, .ext = lookup->ext, .ext_count = lookup->ext_count};
+    /* With others to ask, it does not wait for a lost connection to come back. */
+    struct invoke_request request = {.code = lookup->code, .ext = lookup->ext, .ext_count = lookup->ext_count, .bound = ns->count > 1};
     uint64_t now = event_loop_now_ns(ns->client->loop);
     if (now >= lookup->deadline_ns)
         return -ETIMEDOUT;

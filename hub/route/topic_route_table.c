@@ -474,6 +474,7 @@ static void ask_default_topic(struct topic_entry *entry)
 
 void topic_entry_refresh(struct topic_entry *entry)
 {
+    entry->dormant = false;
     if (!entry->fetching)
         ask(entry, entry->name, on_route);
 }
@@ -482,8 +483,10 @@ void topic_route_table_poll(struct topic_route_table *table)
 {
     table->polls++;
     name_server_tidy(table->name_server);
+    /* Before they are asked for again: an entry with a request on its way cannot go. */
+    topic_route_table_expire(table);
     for (uint32_t i = 0; i < table->count; i++)
-        if (!list_is_linked(&table->entries[i]->poll_link))
+        if (!list_is_linked(&table->entries[i]->poll_link) && !table->entries[i]->dormant)
             list_append(&table->poll_queue, &table->entries[i]->poll_link);
     pump_poll(table);
 }
@@ -609,16 +612,38 @@ void topic_entry_unref(struct topic_entry *entry)
     entry->last_used_ns = event_loop_now_ns(entry->table->loop);
 }
 
+/* The create-topic key is polled as long as the client lives. */
+static bool is_idle(const struct topic_entry *e, uint64_t now)
+{
+    const struct topic_route_table *t = e->table;
+    bool pinned = e->refs > 0 && strcmp(e->name, t->create_topic_key) == 0;
+    return !pinned && !e->dormant && !e->fetching && e->waiting_count == 0 && now - e->last_used_ns > t->idle_expiry_ns;
+}
+
+static void put_to_sleep(struct topic_entry *e)
+{
+    list_unlink(&e->poll_link);
+    topic_publish_info_deinit(&e->info);
+    e->route = topic_route_data_free(e->route);
+    e->source = ROUTE_NONE;
+    e->body_len = 0;
+    e->saved_ns = 0;
+    e->dormant = true;
+}
+
 unsigned topic_route_table_expire(struct topic_route_table *t)
 {
     uint64_t now = event_loop_now_ns(t->loop);
     unsigned expired = 0;
     for (uint32_t i = t->count; i-- > 0;) {
         struct topic_entry *e = t->entries[i];
-        if (!is_unused(e) || now - e->last_used_ns <= t->idle_expiry_ns)
+        if (!is_idle(e, now))
             continue;
         LOG_INFO(e->name, "idle, no longer polled");
-        remove_entry(t, i);
+        if (e->refs > 0)
+            put_to_sleep(e);
+        else
+            remove_entry(t, i);
         expired++;
     }
     return expired;

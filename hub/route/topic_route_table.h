@@ -81,6 +81,7 @@ struct topic_entry {
     uint64_t body_hash; /* of the answer that the route was made from; the same again need not be read */
     size_t body_len;    /* 0: none */
     bool fetching;      /* a request is on its way */
+    bool dormant;       /* held by somebody, but unused for long: no route, not polled; the next send wakes it */
     bool store_tried;
     uint32_t fetches, fetch_failures, failures_in_a_row, changes;
     int32_t last_code; /* of the last reply; 17: does not exist */
@@ -141,9 +142,9 @@ void topic_entry_forget_waiting(struct topic_entry *entry);
 
 /** Starts a fetch unless one is on its way. */
 void topic_entry_refresh(struct topic_entry *entry);
-/** Queues every topic for a refresh, a bounded number at a time (poll_name_server_interval). */
+/** Expires idle topics and queues every other for a refresh, a bounded number at a time (poll_name_server_interval). */
 void topic_route_table_poll(struct topic_route_table *table);
-/** Drops entries without users and idle for longer than the expiry. Returns how many. */
+/** Topics unused for longer than the expiry are forgotten, in the store too; those that somebody holds go dormant. Returns how many. */
 unsigned topic_route_table_expire(struct topic_route_table *table);
 /** cleanOfflineBroker: forgets addresses that occur in no stored route. Returns how many brokers changed. */
 unsigned topic_route_table_clean_brokers(struct topic_route_table *table);

@@ -102,6 +102,7 @@ static void add_config_row(void *ctx, const struct config_entry *entry)
     SNAPSHOT_TEXT(row->value, entry->value);
     SNAPSHOT_TEXT(row->unit, entry->unit);
     row->reloadable = entry->reloadable;
+    SNAPSHOT_TEXT(row->note, entry->note);
     if (strcmp(entry->source, "default") == 0) {
         row->source = TABLE_CONFIG_DEFAULT;
     } else if (strcmp(entry->source, "environment") == 0) {

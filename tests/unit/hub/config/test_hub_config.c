@@ -213,7 +213,8 @@ static void settings_that_contradict_each_other_are_refused_with_what_to_do(void
 static void a_cluster_without_addresses_uses_the_variable_or_http_discovery(void **state)
 {
     (void)state;
-    const char *text = "[cluster empty]\n[cluster set]\nnamesrv_addr = http://MQ_INST_a_b.example:80\n[cluster http]\nnamesrv_domain = d:81\n";
+    const char *text =
+        "[cluster empty]\n[cluster set]\nnamesrv_addr = http://MQ_INST_a_b.example:80\n[cluster http]\nnamesrv_domain = d:81\n";
     struct hub_config *c = load_ok(text, (struct config_arguments){0});
     assert_int_equal(c->cluster_count, 3);
     assert_string_equal(c->clusters[0].keys.namesrv_addr.text, "");

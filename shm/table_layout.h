@@ -234,7 +234,7 @@ struct table_route {
     int64_t fetched_age_ms;
     int64_t changed_age_ms;
     int64_t used_age_ms;
-    int64_t expires_in_ms; /* TABLE_NEVER: in use */
+    int64_t expires_in_ms; /* when nobody uses it; TABLE_NEVER: it stays */
     uint8_t unconfirmed;   /* from the cache; no nameserver has answered for it in this run */
     uint8_t reserved0[3];
     uint32_t changes;

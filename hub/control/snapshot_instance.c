@@ -165,7 +165,7 @@ static int64_t left_until_ns(const struct snapshot_now *now, uint64_t then_ns)
 
 static void add_route(struct place *p, const struct topic_entry *topic)
 {
-    struct table_route *row = table_writer_add(p->writer, TABLE_ROUTES);
+    struct table_route *row = topic->dormant ? NULL : table_writer_add(p->writer, TABLE_ROUTES);
     if (!row)
         return;
     bool by_nameserver = topic->source == ROUTE_NAMESRV || topic->source == ROUTE_DEFAULT_TOPIC;
@@ -180,7 +180,9 @@ static void add_route(struct place *p, const struct topic_entry *topic)
     row->fetched_age_ms = topic->route_ns ? age_of_ns(p->now, topic->route_ns) : age_of_ms(p->now, topic->route_ms);
     row->changed_age_ms = age_of_ns(p->now, topic->changed_ns);
     row->used_age_ms = age_of_ns(p->now, topic->last_used_ns);
-    row->expires_in_ms = topic->refs ? TABLE_NEVER : left_until_ns(p->now, topic->last_used_ns + p->instance->routes.idle_expiry_ns);
+    row->expires_in_ms = TABLE_NEVER;
+    if (topic->refs == 0 || strcmp(topic->name, p->instance->routes.create_topic_key) != 0)
+        row->expires_in_ms = left_until_ns(p->now, topic->last_used_ns + p->instance->routes.idle_expiry_ns);
     row->unconfirmed = topic->source == ROUTE_STORE;
     row->changes = topic->changes;
     SNAPSHOT_TEXT(row->topic, topic->name);

@@ -3,6 +3,7 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <ifaddrs.h>
+#include <inttypes.h>
 #include <net/if.h>
 #include <netinet/in.h>
 #include <stdio.h>
@@ -10,6 +11,7 @@
 #include <unistd.h>
 
 #include "hub/protocol/codes.h"
+#include "shm/base/clock.h"
 #include "shm/base/text.h"
 
 void client_config_init(struct client_config *config)
@@ -70,6 +72,21 @@ void client_config_find_ip(char *out, size_t cap)
         snprintf(out, cap, "[%s]", first_v6);
     else
         snprintf(out, cap, "127.0.0.1");
+}
+
+void client_config_change_instance_name_to_pid(char *name, size_t cap, const struct instance_name_keeper *keeper, const char *key_text)
+{
+    static uint64_t last_ns; /* two draws within one tick of the clock differ, too */
+    char kept[INSTANCE_NAME_MAX + 1];
+    if (strcmp(name, DEFAULT_INSTANCE_NAME) != 0)
+        return;
+    if (keeper && keeper->keep && keeper->keep(keeper->ctx, key_text, kept, sizeof(kept)) == 0) {
+        snprintf(name, cap, "%s", kept);
+        return;
+    }
+    uint64_t now = mono_now_ns();
+    last_ns = now > last_ns ? now : last_ns + 1;
+    snprintf(name, cap, "%ld#%" PRIu64, (long)getpid(), last_ns);
 }
 
 int client_config_build_client_id(char *out, size_t cap, const char *client_ip, const char *instance_name, const char *unit_name)

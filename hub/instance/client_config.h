@@ -56,5 +56,18 @@ void client_config_init(struct client_config *config);
 /** The address 4.9.3 puts into the clientId: first suitable IPv4 of the interfaces in their order. Always writes something. */
 void client_config_find_ip(char *out, size_t cap);
 
+/** Where generated instance names outlive the hub. */
+struct instance_name_keeper {
+    /** The name kept in this boot for @p key_text (one line), drawn as pid#nanotime when there is none. 0 | -errno. NULL: no store. */
+    int (*keep)(void *ctx, const char *key_text, char *out, size_t cap);
+    void *ctx;
+};
+
+/**
+ * 4.9.3's changeInstanceNameToPID: the name DEFAULT becomes pid#nanotime, any other stays. Once per instance configuration
+ * (@p key_text) and boot: @p keeper remembers; NULL, or one that fails: drawn anew, unlike any drawn before.
+ */
+void client_config_change_instance_name_to_pid(char *name, size_t cap, const struct instance_name_keeper *keeper, const char *key_text);
+
 /** clientIP@instanceName[@unitName]. 0 | -ENAMETOOLONG. */
 int client_config_build_client_id(char *out, size_t cap, const char *client_ip, const char *instance_name, const char *unit_name);

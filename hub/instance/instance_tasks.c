@@ -11,6 +11,13 @@
 #define RESPONSE_SCAN_FIRST_NS (3 * NS_PER_S)
 #define RESPONSE_SCAN_PERIOD_NS NS_PER_S
 
+static int fetch_name_server_addr(void *ctx)
+{
+    struct mq_client_instance *in = ctx;
+    top_addressing_fetch(&in->top_addressing);
+    return 0;
+}
+
 static int update_topic_routes(void *ctx)
 {
     struct mq_client_instance *in = ctx;
@@ -64,17 +71,20 @@ int mq_client_instance_start_scheduled_tasks(struct mq_client_instance *in)
         const char *name;
         uint64_t first_ns, period_ns;
         int (*run)(void *ctx);
+        bool unless_configured; /* only where nameservers are discovered */
     } tasks[] = {
-        {"update topic routes", 10 * NS_PER_MS, in->config.poll_name_server_interval_ms * NS_PER_MS, update_topic_routes},
-        {"clean offline brokers, heartbeat", NS_PER_S, in->config.heartbeat_broker_interval_ms * NS_PER_MS, clean_and_heartbeat},
-        {"scan response table", RESPONSE_SCAN_FIRST_NS, RESPONSE_SCAN_PERIOD_NS, scan_responses},
-        {"expire lingering groups", NS_PER_S, NS_PER_S, expire_lingering},
-        {"expire idle topics", 60 * NS_PER_S, 60 * NS_PER_S, expire_topics},
-        {"check for a duplicate clientId", DUPLICATE_CHECK_FIRST_NS, DUPLICATE_CHECK_PERIOD_NS, check_client_id},
+        {"fetch name server address", TOP_ADDRESSING_FIRST_NS, TOP_ADDRESSING_PERIOD_NS, fetch_name_server_addr, true},
+        {"update topic routes", 10 * NS_PER_MS, in->config.poll_name_server_interval_ms * NS_PER_MS, update_topic_routes, false},
+        {"clean offline brokers, heartbeat", NS_PER_S, in->config.heartbeat_broker_interval_ms * NS_PER_MS, clean_and_heartbeat, false},
+        {"scan response table", RESPONSE_SCAN_FIRST_NS, RESPONSE_SCAN_PERIOD_NS, scan_responses, false},
+        {"expire lingering groups", NS_PER_S, NS_PER_S, expire_lingering, false},
+        {"expire idle topics", 60 * NS_PER_S, 60 * NS_PER_S, expire_topics, false},
+        {"check for a duplicate clientId", DUPLICATE_CHECK_FIRST_NS, DUPLICATE_CHECK_PERIOD_NS, check_client_id, false},
     };
     int r = 0;
     scheduled_tasks_init(&in->tasks, in->loop);
     for (unsigned i = 0; i < sizeof(tasks) / sizeof(tasks[0]) && r == 0; i++)
-        r = scheduled_tasks_add(&in->tasks, tasks[i].name, tasks[i].first_ns, tasks[i].period_ns, tasks[i].run, in);
+        if (!tasks[i].unless_configured || !in->namesrv_addr[0])
+            r = scheduled_tasks_add(&in->tasks, tasks[i].name, tasks[i].first_ns, tasks[i].period_ns, tasks[i].run, in);
     return r;
 }

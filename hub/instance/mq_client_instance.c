@@ -88,9 +88,27 @@ static int start_network_client(struct mq_client_instance *in, struct resolver *
     return remoting_client_init(&in->remoting, in->loop, resolver, &settings, &ops);
 }
 
-static int find_name_servers(struct mq_client_instance *in)
+static void on_name_servers_changed(void *ctx)
 {
-    return name_server_init(&in->name_server, &in->remoting, in->namesrv_addr, mono_now_ns());
+    struct mq_client_instance *in = ctx;
+    topic_route_table_poll(&in->routes);
+    mq_client_instance_changed(in);
+}
+
+/* Without a configured address the list is asked for over HTTP: now, and by a task. */
+static int find_name_servers(struct mq_client_instance *in, struct resolver *resolver)
+{
+    const struct top_addressing_settings settings = {.domain = in->config.namesrv_domain,
+                                                     .subgroup = in->config.namesrv_domain_subgroup,
+                                                     .unit_name = in->unit_name,
+                                                     .store = &in->routes.store};
+    int r = name_server_init(&in->name_server, &in->remoting, in->namesrv_addr, mono_now_ns());
+    if (r < 0 || in->namesrv_addr[0])
+        return r;
+    r = top_addressing_init(&in->top_addressing, in->loop, resolver, &in->name_server, &settings, on_name_servers_changed, in);
+    if (r == 0)
+        top_addressing_fetch(&in->top_addressing);
+    return r;
 }
 
 static void on_brokers_changed(void *ctx)
@@ -103,10 +121,9 @@ static void on_routes_changed(void *ctx)
     mq_client_instance_changed(ctx);
 }
 
-static int start_routes(struct mq_client_instance *in, const struct route_store *store, const char *store_name)
+static int start_routes(struct mq_client_instance *in, const char *store_name)
 {
     struct topic_route_table_ops ops = {.brokers_changed = on_brokers_changed, .routes_changed = on_routes_changed, .ctx = in};
-    in->routes.store = *store;
     in->routes.cluster = store_name;
     in->routes.create_topic_key = in->config.create_topic_key;
     in->routes.default_topic_queue_nums = in->config.default_topic_queue_nums;
@@ -119,14 +136,16 @@ static int start_routes(struct mq_client_instance *in, const struct route_store 
                                      &in->create_topic_entry);
 }
 
-/* MQClientInstance.start(), step by step. No nameserver or broker is contacted here. */
-static int start_in_order(struct mq_client_instance *in, struct resolver *resolver, const struct route_store *store, const char *store_name)
+/* MQClientInstance.start(), step by step. No server need be up: everything here only prepares, asks or schedules. */
+static int start_in_order(struct mq_client_instance *in, struct resolver *resolver, const char *store_name)
 {
-    int r = start_network_client(in, resolver);
+    int r = start_network_client(in, resolver); /* 4.9.3 finds nameservers first; here they are found for this client */
     if (r == 0)
-        r = find_name_servers(in);
+        r = mq_client_instance_load_security(in);
     if (r == 0)
-        r = start_routes(in, store, store_name);
+        r = find_name_servers(in, resolver);
+    if (r == 0)
+        r = start_routes(in, store_name);
     if (r == 0)
         r = mq_client_instance_start_scheduled_tasks(in);
     /* 4.9.3 starts its rebalance service here; it belongs to consumers and comes with them. */
@@ -143,6 +162,7 @@ static void stop_in_order(struct mq_client_instance *in)
     for (uint32_t i = 0; i < in->routes.count; i++)
         for (struct list_link *it; (it = list_first(&in->routes.entries[i]->waiting)) != NULL;)
             remoting_client_finish(&in->remoting, LIST_ENTRY(it, struct response_future, link), FUTURE_CANCELLED, -ECANCELED);
+    top_addressing_deinit(&in->top_addressing);
     remoting_client_close_all(&in->remoting);
     if (in->registrations.next)
         FOR_EACH_REGISTRATION (reg, in)
@@ -163,15 +183,24 @@ int mq_client_instance_start(struct mq_client_instance *in, struct resolver *res
         return 0;
     set_state(in, SERVICE_START_FAILED);
     list_init(&in->registrations);
-    int r = start_in_order(in, resolver, store, store_name);
+    in->routes.store = *store;
+    int r = start_in_order(in, resolver, store_name);
     if (r < 0) {
         stop_in_order(in);
         return r;
     }
     set_state(in, SERVICE_RUNNING);
     in->started_ms = event_loop_now_ms(in->loop);
-    LOG_INFO(in->client_id, "the client factory starts OK, nameservers %s", in->namesrv_addr);
+    LOG_INFO(in->client_id, "the client factory starts OK, nameservers %s",
+             in->namesrv_addr[0] ? in->namesrv_addr : in->top_addressing.url);
     return 0;
+}
+
+int mq_client_instance_reload(struct mq_client_instance *in)
+{
+    int r = mq_client_instance_load_security(in);
+    mq_client_instance_changed(in);
+    return r;
 }
 
 /* ---- end ---- */
@@ -182,6 +211,7 @@ struct mq_client_instance *mq_client_instance_free(struct mq_client_instance *in
         return NULL;
     in->draining = true;
     stop_in_order(in);
+    free(in->identity);
     free(in);
     return NULL;
 }

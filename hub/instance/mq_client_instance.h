@@ -6,6 +6,7 @@
  *
  * Where it is written down:
  *   mq_client_instance.c    start, shutdown, reload, each in 4.9.3's order
+ *   instance_security.c     credentials and TLS, from their files
  *   instance_tasks.c        the scheduled tasks
  *   instance_heartbeat.c    masters, their registrations, heartbeats
  *   instance_producers.c    producer groups: joined, lingering, unregistered
@@ -18,6 +19,7 @@
 #include "hub/remoting/remoting_client.h"
 #include "hub/route/broker_addr_table.h"
 #include "hub/route/name_server.h"
+#include "hub/route/top_addressing.h"
 #include "hub/route/topic_route_table.h"
 #include "hub/schedule/scheduled_tasks.h"
 
@@ -34,16 +36,21 @@ struct mq_client_instance {
     struct event_loop *loop;
     struct client_config config; /* a copy: what the configuration becomes later reaches it by mq_client_instance_reload() only */
     char cluster[CLUSTER_NAME_MAX + 1];
-    char namesrv_addr[NAMESRV_ADDR_MAX + 1];
+    char namesrv_addr[NAMESRV_ADDR_MAX + 1];   /* as configured; "": HTTP discovery */
     char instance_name[INSTANCE_NAME_MAX + 1]; /* as in the clientId */
     char asked_name[INSTANCE_NAME_MAX + 1];    /* as in the key */
     char unit_name[UNIT_NAME_MAX + 1];
     char client_id[CLIENT_ID_MAX + 1];
-    uint32_t factory_index; /* 0, 1, ... in the order of creation (4.9.3's instanceIndex) */
+    uint32_t factory_index;                            /* 0, 1, ... in the order of creation (4.9.3's instanceIndex) */
+    char *identity;                                    /* what it shares with nobody who differs in it; see instance_key.h */
+    uint32_t fingerprint;                              /* of that text; no secret is in it */
+    uint32_t tls_fingerprint, credentials_fingerprint; /* of the settings, not of what the files contain; 0: none */
+    char start_problem[192];                           /* why the last start failed, where errno does not say it */
     enum service_state state;
     int64_t started_ms; /* wall clock */
     struct remoting_client remoting;
     struct name_server name_server;
+    struct top_addressing top_addressing; /* used without a configured address only */
     struct broker_addr_table brokers;
     struct topic_route_table routes;
     struct producer_table producers;
@@ -109,6 +116,10 @@ int mq_client_instance_start_scheduled_tasks(struct mq_client_instance *instance
  */
 int mq_client_instance_start(struct mq_client_instance *instance, struct resolver *resolver, const struct route_store *store,
                              const char *store_name);
+/** Reads credentials and TLS files. 0 | -errno with start_problem filled in; what is in use stays then. */
+int mq_client_instance_load_security(struct mq_client_instance *instance);
+/** The same for a running client: connections that exist keep what they have, nothing in flight is lost. */
+int mq_client_instance_reload(struct mq_client_instance *instance);
 struct mq_client_instance *mq_client_instance_free(struct mq_client_instance *instance);
 /** Unregisters everything on every connection; then mq_client_instance_is_drained(), and mq_client_instance_free() ends the rest. */
 void mq_client_instance_shutdown(struct mq_client_instance *instance);

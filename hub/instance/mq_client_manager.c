@@ -1,9 +1,7 @@
 /*
- * Keys and names. The identity of an instance is what was asked for: nameserver
- * list, instance name and unit. What a server sees, the clientId, follows from it:
- * DEFAULT becomes a name that hub.c keeps over restarts, and an explicit name used
- * away from the default cluster gets a suffix, so that one name means one instance
- * per cluster and never the same clientId twice.
+ * The factory table: every client instance of the hub by its key (instance_key.h).
+ * What a server sees, the clientId, follows from the key, and is never given out
+ * twice.
  */
 #include "hub/instance/mq_client_manager.h"
 
@@ -11,15 +9,15 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
+#include "hub/instance/instance_key.h"
 #include "hub/instance/mq_client_instance.h"
+#include "hub/metrics/problems.h"
 #include "hub/remoting/resolver.h"
-#include "shm/base/clock.h"
 #include "shm/base/log.h"
 #include "shm/base/text.h"
 
-#define KEY_TEXT_MAX (NAMESRV_ADDR_MAX + INSTANCE_NAME_MAX + UNIT_NAME_MAX + CLUSTER_NAME_MAX + 16)
+#define RULE_START "instance-start"
 
 struct mq_client_manager {
     struct event_loop *loop;
@@ -27,7 +25,9 @@ struct mq_client_manager {
     struct resolver *resolver;
     struct mq_client_instance *instances[MQ_CLIENT_INSTANCES_MAX];
     unsigned count;
+    uint32_t next_index; /* 4.9.3's factoryIndexGenerator */
     bool draining;
+    char why[256]; /* the reason last given out */
 };
 
 static bool flush(void *ctx)
@@ -78,95 +78,44 @@ struct mq_client_manager *mq_client_manager_free(struct mq_client_manager *m)
     return NULL;
 }
 
-/* ---- keys ---- */
+/* ---- the factory table ---- */
 
-struct resolved_key {
-    const char *cluster, *namesrv_addr, *instance_name, *unit_name;
-    const struct client_config *config;
-    bool at_home;  /* default cluster with its own nameservers */
-    bool own_list; /* the nameserver list is not the cluster's */
-};
-
-static bool is_set(const char *s)
-{
-    return s && s[0];
-}
-
-static bool is_name(const char *s, size_t max)
-{
-    size_t len = strlen(s);
-    if (len == 0 || len > max)
-        return false;
-    for (size_t i = 0; i < len; i++)
-        if ((unsigned char)s[i] <= ' ' || s[i] == 0x7f || s[i] == '@')
-            return false;
-    return true;
-}
-
-static int resolve_key(struct mq_client_manager *m, const struct instance_key *key, struct resolved_key *out, const char **reason)
-{
-    const char *home = NULL, *home_addr = NULL, *addr = NULL;
-    const struct client_config *home_config;
-    *out = (struct resolved_key){.unit_name = key->unit_name ? key->unit_name : ""};
-    out->instance_name = is_set(key->instance_name) ? key->instance_name : DEFAULT_INSTANCE_NAME;
-    if (m->ops.cluster_of(m->ops.ctx, is_set(key->cluster) ? key->cluster : NULL, &out->cluster, &addr, &out->config) < 0) {
-        *reason = is_set(key->cluster) ? "no such cluster is configured" : "no cluster is configured";
-        return -ENOENT;
-    }
-    int has_home = m->ops.cluster_of(m->ops.ctx, NULL, &home, &home_addr, &home_config);
-    out->namesrv_addr = is_set(key->namesrv_addr) ? key->namesrv_addr : addr;
-    out->own_list = !is_set(addr) || (is_set(out->namesrv_addr) && strcmp(out->namesrv_addr, addr) != 0);
-    out->at_home = has_home == 0 && strcmp(home, out->cluster) == 0 && !out->own_list;
-    *reason = NULL;
-    if (!is_set(out->namesrv_addr))
-        *reason = "no nameserver address is configured";
-    else if (strlen(out->namesrv_addr) > NAMESRV_ADDR_MAX || name_server_check_list(out->namesrv_addr) < 0)
-        *reason = "the nameserver list must read host:port;host:port, with at most 32 entries";
-    else if (!is_name(out->instance_name, INSTANCE_NAME_MAX - 9))
-        *reason = "an instance name has 1 to 118 visible characters, without @";
-    else if (out->unit_name[0] && !is_name(out->unit_name, UNIT_NAME_MAX))
-        *reason = "a unit name has 1 to 63 visible characters, without @";
-    return *reason ? -EINVAL : 0;
-}
-
-static uint32_t fingerprint(const char *text)
-{
-    uint32_t h = 2166136261u; /* FNV-1a */
-    for (; *text; text++)
-        h = (h ^ (uint8_t)*text) * 16777619u;
-    return h;
-}
-
-static int name_instance(struct mq_client_manager *m, const struct resolved_key *key, struct mq_client_instance *in)
-{
-    char text[KEY_TEXT_MAX];
-    if (strcmp(key->instance_name, DEFAULT_INSTANCE_NAME) != 0) {
-        if (key->at_home)
-            snprintf(in->instance_name, sizeof(in->instance_name), "%s", key->instance_name);
-        else
-            snprintf(in->instance_name, sizeof(in->instance_name), "%.118s#%08x", key->instance_name, fingerprint(key->namesrv_addr));
-        return 0;
-    }
-    snprintf(text, sizeof(text), "%s|%s|%s|%s", key->cluster, key->namesrv_addr, key->instance_name, key->unit_name);
-    if (m->ops.default_instance_name && m->ops.default_instance_name(m->ops.ctx, text, in->instance_name, sizeof(in->instance_name)) == 0)
-        return 0;
-    snprintf(in->instance_name, sizeof(in->instance_name), "%d#%llu", (int)getpid(), (unsigned long long)mono_now_ns());
-    return 0;
-}
-
-static struct mq_client_instance *find(struct mq_client_manager *m, const struct resolved_key *key)
+static struct mq_client_instance *find(struct mq_client_manager *m, const struct resolved_key *key, const char *client_ip)
 {
     for (unsigned i = 0; i < m->count; i++) {
         struct mq_client_instance *in = m->instances[i];
-        if (strcmp(in->namesrv_addr, key->namesrv_addr) == 0 && strcmp(in->asked_name, key->instance_name) == 0 &&
-            strcmp(in->unit_name, key->unit_name) == 0)
+        if (strcmp(in->asked_name, key->instance_name) == 0 && strcmp(in->unit_name, key->unit_name) == 0 &&
+            strcmp(in->config.client_ip, client_ip) == 0 && strcmp(in->identity, key->identity) == 0)
             return in;
     }
     return NULL;
 }
 
-static int fill_in(struct mq_client_manager *m, const struct resolved_key *key, struct mq_client_instance *in)
+static bool is_taken(const struct mq_client_manager *m, const char *client_id)
 {
+    for (unsigned i = 0; i < m->count; i++)
+        if (strcmp(m->instances[i]->client_id, client_id) == 0)
+            return true;
+    return false;
+}
+
+static int name_it(const struct mq_client_manager *m, const struct resolved_key *key, struct mq_client_instance *in)
+{
+    const struct instance_name_keeper keeper = {m->ops.default_instance_name, m->ops.ctx};
+    instance_key_name(key, &keeper, in->instance_name, sizeof(in->instance_name));
+    int r = client_config_build_client_id(in->client_id, sizeof(in->client_id), in->config.client_ip, in->instance_name, in->unit_name);
+    if (r < 0 || !is_taken(m, in->client_id))
+        return r;
+    if (strcmp(key->instance_name, DEFAULT_INSTANCE_NAME) != 0)
+        return -EADDRINUSE;
+    /* The one that was kept is in use: a store that somebody copied or edited. */
+    instance_key_name(key, NULL, in->instance_name, sizeof(in->instance_name));
+    return client_config_build_client_id(in->client_id, sizeof(in->client_id), in->config.client_ip, in->instance_name, in->unit_name);
+}
+
+static int fill_in(struct mq_client_manager *m, const struct resolved_key *key, const char *client_ip, struct mq_client_instance *in)
+{
+    char tls[IDENTITY_MAX];
     in->manager = m;
     in->loop = m->loop;
     in->config = *key->config;
@@ -176,25 +125,63 @@ static int fill_in(struct mq_client_manager *m, const struct resolved_key *key, 
     snprintf(in->namesrv_addr, sizeof(in->namesrv_addr), "%s", key->namesrv_addr);
     snprintf(in->asked_name, sizeof(in->asked_name), "%s", key->instance_name);
     snprintf(in->unit_name, sizeof(in->unit_name), "%s", key->unit_name);
-    if (!in->config.client_ip[0])
-        client_config_find_ip(in->config.client_ip, sizeof(in->config.client_ip));
-    name_instance(m, key, in);
-    return client_config_build_client_id(in->client_id, sizeof(in->client_id), in->config.client_ip, in->instance_name, in->unit_name);
+    snprintf(in->config.client_ip, sizeof(in->config.client_ip), "%s", client_ip);
+    instance_key_tls_text(tls, sizeof(tls), key->config);
+    in->fingerprint = instance_key_fingerprint(key->identity);
+    in->tls_fingerprint = instance_key_fingerprint(tls);
+    in->credentials_fingerprint = instance_key_fingerprint(key->config->credentials_file);
+    in->identity = strdup(key->identity);
+    return in->identity ? name_it(m, key, in) : -ENOMEM;
 }
 
-static int create(struct mq_client_manager *m, const struct resolved_key *key, struct mq_client_instance **out)
+static const char *describe(struct mq_client_manager *m, const struct mq_client_instance *in, int error)
+{
+    if (error == -ENOMEM)
+        return "no memory";
+    if (error == -ENAMETOOLONG)
+        return "the clientId made of address, instance name and unit name is longer than 255 characters";
+    if (error == -EADDRINUSE)
+        snprintf(m->why, sizeof(m->why), "the clientId %.160s is used by an instance with other settings", in->client_id);
+    else
+        snprintf(m->why, sizeof(m->why), "the instance could not be started: %s",
+                 in->start_problem[0] ? in->start_problem : strerror(-error));
+    return m->why;
+}
+
+/* By the name that was asked for: a clientId may be another at the next try. */
+static void note_start(const struct mq_client_instance *in, int error)
+{
+    char object[CLUSTER_NAME_MAX + INSTANCE_NAME_MAX + 16];
+    snprintf(object, sizeof(object), "%s, instance %s", in->cluster, in->asked_name);
+    if (error == 0)
+        problem_clear(RULE_START, object);
+    else
+        problem_raise(RULE_START, object, TABLE_SEVERITY_CRIT, "the client could not be started: %s",
+                      in->start_problem[0] ? in->start_problem : strerror(-error));
+}
+
+static int create(struct mq_client_manager *m, const struct resolved_key *key, const char *client_ip, struct mq_client_instance **out,
+                  const char **reason)
 {
     struct mq_client_instance *in = calloc(1, sizeof(*in));
-    if (!in)
+    if (!in) {
+        *reason = "no memory";
         return -ENOMEM;
-    int r = fill_in(m, key, in);
-    if (r == 0)
+    }
+    in->factory_index = m->next_index;
+    int r = fill_in(m, key, client_ip, in);
+    if (r == 0) {
         r = mq_client_instance_start(in, m->resolver, &m->ops.route_store, key->own_list ? in->namesrv_addr : in->cluster);
+        note_start(in, r);
+    }
     if (r < 0) {
+        *reason = describe(m, in, r);
         mq_client_instance_free(in);
         return r;
     }
+    m->next_index++;
     m->instances[m->count++] = in;
+    LOG_INFO(in->client_id, "created new client instance, factory index %u", in->factory_index);
     *out = in;
     return 0;
 }
@@ -203,6 +190,7 @@ int mq_client_manager_get_or_create(struct mq_client_manager *m, const struct in
                                     const char **reason)
 {
     struct resolved_key resolved;
+    char client_ip[sizeof(resolved.config->client_ip)];
     const char *ignored;
     if (!reason)
         reason = &ignored;
@@ -210,11 +198,15 @@ int mq_client_manager_get_or_create(struct mq_client_manager *m, const struct in
         *reason = "the hub is stopping";
         return -ESHUTDOWN;
     }
-    int r = resolve_key(m, key, &resolved, reason);
+    int r = instance_key_resolve(key, &m->ops, &resolved, reason);
     if (r < 0)
         return r;
-    struct mq_client_instance *in = find(m, &resolved);
+    snprintf(client_ip, sizeof(client_ip), "%s", resolved.config->client_ip);
+    if (!client_ip[0])
+        client_config_find_ip(client_ip, sizeof(client_ip));
+    struct mq_client_instance *in = find(m, &resolved, client_ip);
     if (in) {
+        LOG_INFO(in->client_id, "returned previous client instance, factory index %u", in->factory_index);
         mq_client_instance_revive(in);
         *out = in;
         return 0;
@@ -223,10 +215,19 @@ int mq_client_manager_get_or_create(struct mq_client_manager *m, const struct in
         *reason = "too many client instances";
         return -EDQUOT;
     }
-    r = create(m, &resolved, out);
-    if (r < 0)
-        *reason = r == -ENOMEM ? "no memory" : "the instance could not be started";
-    return r;
+    return create(m, &resolved, client_ip, out, reason);
+}
+
+bool mq_client_manager_is_extra(const struct mq_client_manager *m, const struct mq_client_instance *instance)
+{
+    for (unsigned i = 0; i < m->count; i++) {
+        const struct mq_client_instance *in = m->instances[i];
+        if (in->factory_index < instance->factory_index && strcmp(in->namesrv_addr, instance->namesrv_addr) == 0 &&
+            strcmp(in->asked_name, instance->asked_name) == 0 && strcmp(in->unit_name, instance->unit_name) == 0 &&
+            (in->tls_fingerprint != instance->tls_fingerprint || in->credentials_fingerprint != instance->credentials_fingerprint))
+            return true;
+    }
+    return false;
 }
 
 /* ---- the rest ---- */

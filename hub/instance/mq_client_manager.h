@@ -1,7 +1,8 @@
 /*
- * All client instances of the hub, by their key. Two processes that ask for the
- * same cluster, instance name and unit get the same instance: same clientId, same
- * connections.
+ * All client instances of the hub, by their key (4.9.3's MQClientManager). Two
+ * processes that ask for the same nameservers, instance name and unit under the same
+ * TLS settings and credentials get the same instance: same clientId, same connections.
+ * The first one's other settings count for all.
  */
 #pragma once
 
@@ -17,9 +18,9 @@ struct resolver;
 
 struct instance_key {
     const char *cluster;       /* name of the configured cluster; NULL or "": the default one */
-    const char *namesrv_addr;  /* "host:port;host:port"; NULL or "": the cluster's */
+    const char *namesrv_addr;  /* "host:port;host:port"; NULL or "": the cluster's; that is empty too: HTTP discovery */
     const char *instance_name; /* NULL or "": DEFAULT */
-    const char *unit_name;     /* NULL or "": none */
+    const char *unit_name;     /* NULL or "": the cluster's */
 };
 
 /** What the manager asks of the layers above it (hub.c). Every pointer may be NULL but cluster_of. */
@@ -45,11 +46,15 @@ struct mq_client_manager *mq_client_manager_free(struct mq_client_manager *manag
 
 /**
  * Finds or starts the instance of @p key. Nothing is contacted: an instance starts with everything down.
- * 0 | -ENOENT no such cluster | -EINVAL a bad nameserver list or name | -EDQUOT too many instances | -ESHUTDOWN stopping | -ENOMEM.
+ * 0 | -ENOENT no such cluster | -EINVAL a bad nameserver list or name | -EADDRINUSE its clientId is another instance's |
+ * -EDQUOT too many instances | -ESHUTDOWN stopping | -ENOMEM | -errno of a start that failed, which leaves nothing behind.
  * On refusal *reason (if not NULL) is a static text or one valid until the next call.
  */
 int mq_client_manager_get_or_create(struct mq_client_manager *manager, const struct instance_key *key, struct mq_client_instance **out,
                                     const char **reason);
+
+/** True for an instance that exists beside an older, like-named one only because its TLS settings or credentials are others. */
+bool mq_client_manager_is_extra(const struct mq_client_manager *manager, const struct mq_client_instance *instance);
 
 /** Unregisters every group everywhere; afterwards mq_client_manager_is_drained() becomes true within the API timeout. */
 void mq_client_manager_drain(struct mq_client_manager *manager);

@@ -64,7 +64,7 @@
     F(hub, problems_crit, 1128, 4, 0) \
     F(hub, problems_warn, 1132, 4, 0) \
     F(hub, insecure_instances, 1136, 4, 0) \
-    F(hub, reserved2, 1140, 4, 0) \
+    F(hub, extra_connections, 1140, 4, 0) \
     F(hub, reserved1, 1144, 240, 0)
 
 #define SECTION_DESC_FIELDS(F) \
@@ -96,42 +96,40 @@
     F(instance, connections, 668, 4, 0) \
     F(instance, pending, 672, 4, 0) \
     F(instance, extra_connections, 676, 4, 0) \
-    F(instance, gets, 680, 4, 0) \
-    F(instance, async_in_use, 684, 4, 0) \
-    F(instance, async_limit, 688, 4, 0) \
-    F(instance, oneway_in_use, 692, 4, 0) \
-    F(instance, oneway_limit, 696, 4, 0) \
-    F(instance, reserved2, 700, 4, 0) \
-    F(instance, stored, 704, 8, 0) \
-    F(instance, not_stored, 712, 8, 0) \
-    F(instance, unknown, 720, 8, 0) \
-    F(instance, start_age_ms, 728, 8, 0) \
-    F(instance, heartbeat_age_ms, 736, 8, 0) \
-    F(instance, late_replies, 744, 8, 0) \
-    F(instance, scans, 752, 8, 0) \
-    F(instance, scan_found, 760, 8, 0) \
-    F(instance, route_polls, 768, 8, 0) \
-    F(instance, topics_expired, 776, 8, 0) \
-    F(instance, namesrv_requests, 784, 8, 0) \
-    F(instance, namesrv_failures, 792, 8, 0) \
-    F(instance, namesrv_failovers, 800, 8, 0) \
-    F(instance, namesrv_silences, 808, 8, 0) \
-    F(instance, namesrv_changes, 816, 8, 0) \
-    F(instance, namesrv_ok_age_ms, 824, 8, 0) \
-    F(instance, namesrv_chosen, 832, 64, 1) \
-    F(instance, namesrv_list, 896, 256, 1) \
-    F(instance, discovery_url, 1152, 256, 1) \
-    F(instance, discovery_fetches, 1408, 8, 0) \
-    F(instance, discovery_answers, 1416, 8, 0) \
-    F(instance, discovery_ok_age_ms, 1424, 8, 0) \
-    F(instance, discovery_unconfirmed, 1432, 1, 0) \
-    F(instance, reserved3, 1433, 7, 0) \
-    F(instance, discovery_error, 1440, 128, 1) \
-    F(instance, tls_identity, 1568, 64, 1) \
-    F(instance, credentials, 1632, 64, 1) \
-    F(instance, marker_group, 1696, 64, 1) \
-    F(instance, last_error, 1760, 128, 1) \
-    F(instance, reserved1, 1888, 128, 0)
+    F(instance, async_in_use, 680, 4, 0) \
+    F(instance, async_limit, 684, 4, 0) \
+    F(instance, oneway_in_use, 688, 4, 0) \
+    F(instance, oneway_limit, 692, 4, 0) \
+    F(instance, stored, 696, 8, 0) \
+    F(instance, not_stored, 704, 8, 0) \
+    F(instance, unknown, 712, 8, 0) \
+    F(instance, start_age_ms, 720, 8, 0) \
+    F(instance, heartbeat_age_ms, 728, 8, 0) \
+    F(instance, late_replies, 736, 8, 0) \
+    F(instance, scans, 744, 8, 0) \
+    F(instance, scan_found, 752, 8, 0) \
+    F(instance, route_polls, 760, 8, 0) \
+    F(instance, topics_expired, 768, 8, 0) \
+    F(instance, namesrv_requests, 776, 8, 0) \
+    F(instance, namesrv_failures, 784, 8, 0) \
+    F(instance, namesrv_failovers, 792, 8, 0) \
+    F(instance, namesrv_silences, 800, 8, 0) \
+    F(instance, namesrv_changes, 808, 8, 0) \
+    F(instance, namesrv_ok_age_ms, 816, 8, 0) \
+    F(instance, namesrv_chosen, 824, 64, 1) \
+    F(instance, namesrv_list, 888, 256, 1) \
+    F(instance, discovery_url, 1144, 256, 1) \
+    F(instance, discovery_fetches, 1400, 8, 0) \
+    F(instance, discovery_answers, 1408, 8, 0) \
+    F(instance, discovery_ok_age_ms, 1416, 8, 0) \
+    F(instance, discovery_unconfirmed, 1424, 1, 0) \
+    F(instance, reserved3, 1425, 7, 0) \
+    F(instance, discovery_error, 1432, 128, 1) \
+    F(instance, tls_identity, 1560, 64, 1) \
+    F(instance, credentials, 1624, 64, 1) \
+    F(instance, marker_group, 1688, 64, 1) \
+    F(instance, last_error, 1752, 128, 1) \
+    F(instance, reserved1, 1880, 128, 0)
 
 #define GROUP_FIELDS(F) \
     F(group, group, 0, 256, 1) \
@@ -385,7 +383,7 @@ _Static_assert(sizeof(struct table_hub) == 1384, "hub");
 const struct table_field table_hub_fields[] = {HUB_FIELDS(LIST_FIELD){0, 0, 0}};
 FIELDS_OF(section_desc, SECTION_DESC_FIELDS, 16)
 FIELDS_OF(queue_data, QUEUE_DATA_FIELDS, 16)
-FIELDS_OF(instance, INSTANCE_FIELDS, 2016)
+FIELDS_OF(instance, INSTANCE_FIELDS, 2008)
 FIELDS_OF(group, GROUP_FIELDS, 392)
 FIELDS_OF(client, CLIENT_FIELDS, 592)
 FIELDS_OF(route, ROUTE_FIELDS, 560)

@@ -121,7 +121,7 @@ struct table_hub {
     char config_file[256];
     uint32_t problems_crit, problems_warn;
     uint32_t insecure_instances; /* whose TLS verifies nothing */
-    uint32_t reserved2;
+    uint32_t extra_connections;  /* that exist only because TLS settings or credentials differ */
     uint8_t reserved1[240];
 };
 
@@ -147,10 +147,8 @@ struct table_instance {
     uint8_t reserved0[2];
     uint32_t factory_index; /* 4.9.3's: how many were created before it */
     uint32_t groups, clients, handles, topics, brokers, connections, pending;
-    uint32_t extra_connections; /* to addresses that another instance is connected to as well */
-    uint32_t gets;              /* how often it was asked for: created once, returned after that */
+    uint32_t extra_connections; /* all of them, if it exists only because TLS settings or credentials differ */
     uint32_t async_in_use, async_limit, oneway_in_use, oneway_limit;
-    uint32_t reserved2;
     uint64_t stored, not_stored, unknown;
     int64_t start_age_ms;
     int64_t heartbeat_age_ms;

@@ -210,6 +210,7 @@ static const struct column status_columns[] = {
     NUMBER("problems_critical", "critical problems", half_header, hub.problems_crit),
     NUMBER("problems_warning", "warnings", half_header, hub.problems_warn),
     NUMBER("insecure_instances", "INSECURE instances", half_header, hub.insecure_instances),
+    NUMBER("extra_connections", "extra connections", half_header, hub.extra_connections),
     BYTES("rss_bytes", "resident memory", half_header, hub.rss_bytes),
     BYTES("private_bytes", "of it private", half_header, hub.private_bytes),
     BYTES("segment_bytes", "clients' segments", half_header, hub.segment_bytes),

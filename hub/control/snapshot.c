@@ -124,6 +124,8 @@ static void fill_hub(struct snapshot *s, const struct snapshot_now *now)
 static void fill_rows(struct snapshot *s, const struct snapshot_now *now)
 {
     const struct snapshot_sources *from = &s->sources;
+    struct table_hub *hub = table_writer_hub(s->writer);
+    hub->insecure_instances = hub->extra_connections = 0;
     group_rows_begin(s->groups);
     for (unsigned i = 0; i < mq_client_manager_count(from->instances); i++)
         snapshot_add_instance(s->writer, now, mq_client_manager_at(from->instances, i));

@@ -8,6 +8,7 @@
 #include <sys/socket.h>
 
 #include "hub/control/snapshot_rows.h"
+#include "hub/instance/mq_client_manager.h"
 #include "hub/ipc/ipc_client.h"
 #include "hub/producer/producer_impl.h"
 #include "shm/base/clock.h"
@@ -330,7 +331,37 @@ static void fill_name_server(const struct place *p, struct table_instance *row)
     row->namesrv_failovers = ns->failovers;
     row->namesrv_silences = ns->silences;
     row->namesrv_changes = ns->list_changes;
-    row->discovery_ok_age_ms = TABLE_NEVER;
+}
+
+static void fill_discovery(const struct place *p, struct table_instance *row)
+{
+    const struct top_addressing *top = &p->instance->top_addressing;
+    row->discovery_ok_age_ms = age_of_ms(p->now, top->last_ok_ms);
+    row->discovery_unconfirmed = top->from_store;
+    row->discovery_fetches = top->fetches;
+    row->discovery_answers = top->answers;
+    SNAPSHOT_TEXT(row->discovery_url, top->url);
+    SNAPSHOT_TEXT(row->discovery_error, top->last_error);
+}
+
+static void name_fingerprint(char *dst, size_t cap, uint32_t fingerprint)
+{
+    if (fingerprint)
+        snprintf(dst, cap, "%08x", fingerprint);
+}
+
+static enum table_tls tls_of_instance(const struct mq_client_instance *instance)
+{
+    const struct tls_settings *tls = &instance->config.tls;
+    return !tls->enable ? TABLE_TLS_OFF : tls->insecure ? TABLE_TLS_INSECURE : TABLE_TLS_VERIFIED;
+}
+
+static void fill_security(const struct place *p, struct table_instance *row)
+{
+    row->tls = (uint8_t)tls_of_instance(p->instance);
+    table_writer_hub(p->writer)->insecure_instances += row->tls == TABLE_TLS_INSECURE;
+    name_fingerprint(row->tls_identity, sizeof(row->tls_identity), p->instance->tls_fingerprint);
+    name_fingerprint(row->credentials, sizeof(row->credentials), p->instance->credentials_fingerprint);
 }
 
 static void fill_responses(const struct response_table *responses, struct table_instance *row)
@@ -359,13 +390,15 @@ static void fill_instance(struct place *p, struct table_instance *row)
     row->route_polls = instance->routes.polls;
     row->factory_index = instance->factory_index;
     fill_name_server(p, row);
+    fill_discovery(p, row);
+    fill_security(p, row);
     fill_responses(&instance->remoting.responses, row);
     SNAPSHOT_TEXT(row->marker_group, instance->marker ? instance->marker->group : "");
     SNAPSHOT_TEXT(row->client_id, instance->client_id);
     SNAPSHOT_TEXT(row->cluster, instance->cluster);
     SNAPSHOT_TEXT(row->namesrv_addr, instance->namesrv_addr);
     SNAPSHOT_TEXT(row->unit_name, instance->unit_name);
-    SNAPSHOT_TEXT(row->last_error, instance->name_server.last_error);
+    SNAPSHOT_TEXT(row->last_error, instance->start_problem[0] ? instance->start_problem : instance->name_server.last_error);
 }
 
 void snapshot_add_instance(struct table_writer *writer, const struct snapshot_now *now, const struct mq_client_instance *instance)
@@ -382,5 +415,7 @@ void snapshot_add_instance(struct table_writer *writer, const struct snapshot_no
         add_pending_list(&p, &instance->routes.entries[i]->waiting, NULL, NULL);
     }
     row->connections = add_channels(&p);
+    row->extra_connections = mq_client_manager_is_extra(instance->manager, instance) ? row->connections : 0;
+    table_writer_hub(writer)->extra_connections += row->extra_connections;
     add_tasks(&p);
 }

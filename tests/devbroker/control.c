@@ -207,6 +207,21 @@ static const char *run_topic(struct devbroker *dev, char *args, FILE *out)
     return found ? NULL : "no such broker";
 }
 
+static const char *run_route(struct devbroker *dev, char *args, FILE *out)
+{
+    (void)out;
+    char *save = NULL;
+    const char *how = strtok_r(args, " ", &save), *name = strtok_r(NULL, " ", &save);
+    if (!name || (strcmp(how, "on") != 0 && strcmp(how, "off") != 0))
+        return "route on|off BROKER";
+    for (unsigned i = 0; i < dev->options.broker_count; i++)
+        if (strcmp(dev->brokers[i].name, name) == 0) {
+            dev->brokers[i].hidden = strcmp(how, "off") == 0;
+            return NULL;
+        }
+    return "no such broker";
+}
+
 static const char *run_listen(struct devbroker *dev, char *args, FILE *out)
 {
     (void)out;
@@ -279,7 +294,7 @@ static const char *run_quit(struct devbroker *dev, char *args, FILE *out)
 static const struct command commands[] = {
     {"log", run_log},     {"fault", run_fault}, {"faults", run_faults},         {"seed", run_seed},
     {"stats", run_stats}, {"topic", run_topic}, {"listen", run_listen},         {"connections", run_connections},
-    {"reset", run_reset}, {"quit", run_quit},   {"disconnect", run_disconnect},
+    {"reset", run_reset}, {"quit", run_quit},   {"disconnect", run_disconnect}, {"route", run_route},
 };
 
 static const char *run_line(struct devbroker *dev, char *line, FILE *out)
@@ -291,7 +306,7 @@ static const char *run_line(struct devbroker *dev, char *line, FILE *out)
         if (strlen(commands[i].name) == name_len && memcmp(line, commands[i].name, name_len) == 0)
             return commands[i].run(dev, args, out);
     return "commands: log FILE, fault RULE|clear, faults, seed N, stats, connections, topic NAME QUEUES [PERM [BROKER]], "
-           "listen on|off WHERE, disconnect WHICH [rst], reset, quit";
+           "route on|off BROKER, listen on|off WHERE, disconnect WHICH [rst], reset, quit";
 }
 
 static bool send_all(int fd, const char *data, size_t len)

@@ -13,7 +13,7 @@
 #include "tests/devbroker/server.h"
 #include "tests/devbroker/store.h"
 
-#define BROKERS_MAX 32
+#define BROKERS_MAX 64
 #define BROKER_NAME_MAX 31
 #define CLUSTER_NAME_MAX 63
 #define COUNTED_CODES 512 /* requests are counted per code below this; others together */
@@ -53,6 +53,7 @@ struct broker {
     struct list_link consumer_offsets, queue_locks, held_pulls, delayed;
     uint64_t requests[COUNTED_CODES];
     uint64_t stored_messages, stored_bytes;
+    bool hidden; /* the nameserver leaves it out of routes */
     uint32_t next_random_queue;
 };
 

@@ -25,7 +25,7 @@ static void route(struct request *r)
     unsigned count = 0;
     for (unsigned i = 0; i < dev->options.broker_count; i++) {
         struct broker *b = &dev->brokers[i];
-        const struct topic *t = name.data ? store_topic(&b->store, name) : NULL;
+        const struct topic *t = name.data && !b->hidden ? store_topic(&b->store, name) : NULL;
         if (!t)
             continue;
         queues[count] = (struct queue_data){.broker_name = span_of(b->name),

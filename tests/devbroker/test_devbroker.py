@@ -460,6 +460,16 @@ class Faults(DevBrokerTest):
         nameserver = self.peer(self.broker.namesrv)
         self.assertEqual([nameserver.call(request(105, {"topic": "TBW102"})).code for _ in range(2)], [1, 0])
 
+    def test_a_broker_may_be_left_out_of_routes(self):
+        self.start("--brokers", "40")
+        nameserver = self.peer(self.broker.namesrv)
+        self.assertEqual(len(self.broker.broker_ports), 40)
+        for command, there in (("route off broker-b", False), ("route on broker-b", True)):
+            self.broker.command(command)
+            body = nameserver.call(request(105, {"topic": "TBW102"})).body
+            self.assertIn(b'"broker-39"', body)
+            self.assertEqual(b'"broker-b"' in body, there)
+
     def test_rules_are_listed_counted_and_cleared(self):
         self.fault("send error=2 times=1")
         self.client.call(send_request("A"))

@@ -24,7 +24,7 @@ public final class ReadBack {
         final String namesrv = args[0];
         final String topic = args[1];
 
-        DefaultMQPullConsumer consumer = new DefaultMQPullConsumer("read-back-" + System.nanoTime());
+        DefaultMQPullConsumer consumer = new DefaultMQPullConsumer("read-back-" + System.nanoTime(), Credentials.hook());
         consumer.setNamesrvAddr(namesrv);
         consumer.start();
         long read = 0;

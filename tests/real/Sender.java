@@ -29,7 +29,7 @@ public final class Sender {
         final String mode = args[6];
         final long holdMs = Long.parseLong(args[7]);
 
-        DefaultMQProducer producer = new DefaultMQProducer(group);
+        DefaultMQProducer producer = new DefaultMQProducer(group, Credentials.hook());
         producer.setNamesrvAddr(namesrv);
         producer.setSendMsgTimeout(10000);
         producer.start();

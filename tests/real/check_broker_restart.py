@@ -4,6 +4,7 @@ dials again by itself, and the group is registered again without anybody asking.
 import ledger
 from hub_process import Hub, LedgerProducer, finish_all, total_lines
 from processes import check, wait_until
+from reply_probe import probe
 
 TITLE = "SIGKILL and restart of the broker under load"
 REAL_SERVERS_ONLY = True   # devbroker keeps its messages in memory
@@ -26,6 +27,9 @@ def run(bench):
         after = hub.broker_connections(server.broker_ports)
         check(len(before) == len(after) == 1 and before != after, f"one connection before and after, a new one: {before}, {after}")
         wait_until(lambda: len(bench.java.producer_connections(server.namesrv, GROUP, TOPIC)) == 1, 40, "the group to be registered again")
+        row = next(row for row in hub.read("brokers")["items"])
+        answer = wait_until(lambda: (a := probe(row["address"], row["client_id"])).reached and a, 20, "the broker to reach the client again", 0.2)
+        check(answer.reached, f"a reply to {row['client_id']} reaches it over the new connection: {tuple(answer)}")
         statuses = finish_all(producers, 120)
         check(set(statuses.values()) <= {0, 1, 7}, f"all {PROCESSES} producers came to their end: exit statuses {sorted(statuses.values())}")
     entries = [e for p in producers for e in p.entries()]

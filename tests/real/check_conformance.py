@@ -38,9 +38,7 @@ class Background:
         bench.java.send(bench.server.namesrv, "java-peer", KNOWN_TOPIC, "java", 1, 64, "sync")
         for side in ("java", "hub"):
             self.proxies[side] = RecordingProxy(bench.work_dir / f"{side}.trace", [bench.server.namesrv])
-        config = bench.work_dir / "rmqhub.conf"
-        config.write_text("[hub]\nlinger_ms = 0\n")
-        self.hub = Hub(bench.bin_dir, bench.work_dir, self.proxies["hub"].namesrv, config=config)
+        self.hub = Hub.configured(bench.bin_dir, bench.work_dir, {"namesrv_addr": self.proxies["hub"].namesrv}, {"linger_ms": 0})
         self.hub.start()
         self.hub_producer = self._spawn("hub", [bench.bin_dir / "scenario_producer", self.hub.runtime_dir])
         self.java_producer = self._spawn("java", bench.java.command("Scenario", self.proxies["java"].namesrv))

@@ -1,8 +1,11 @@
 """Who is registered at the broker: a group stays while anybody of the host uses it and for the linger time after, and
-leaves at once when the last one says so; whatever leaves, the connection and the other groups stay."""
+leaves at once when the last one says so; whatever leaves, the connection and the other groups stay, and so does the way
+back to the client, which every unregister takes away at the broker until the hub repairs it."""
 
 from hub_process import Hub, LedgerProducer, finish_all
-from processes import check
+from processes import check, wait_until
+from reply_probe import probe
+from servers import RealServers
 
 TITLE = "a group stays registered while it is used or lingers, and leaves alone"
 TOPIC = "Registration"
@@ -32,7 +35,17 @@ def run(bench):
         check(len(local_ports) == 1 and {int(r.address.rsplit(":", 1)[1]) for r in lingering + shared} == set(local_ports),
               f"all on the hub's one connection: local ports {local_ports}")
         check(len({r.client_id for r in lingering + shared}) == 1, f"under one clientId: {sorted({r.client_id for r in lingering + shared})}")
+        if isinstance(server, RealServers):   # devbroker has no request-reply
+            _check_way_back(hub, shared[0].client_id)
         check(staying.process.poll() is None, "the producer that stayed is still sending")
+
+
+def _check_way_back(hub, client_id):
+    """Groups have left: the broker must still, or again, find the client for request-reply."""
+    broker = next(row["address"] for row in hub.read("brokers")["items"])
+    answer = wait_until(lambda: (a := probe(broker, client_id)).reached and a, 10, f"the broker to reach {client_id} again", 0.2)
+    unknown = probe(broker, "192.0.2.99@nobody")
+    check(answer.reached and not unknown.reached, f"a reply to {client_id} reaches it: {tuple(answer)}; one to nobody does not: {tuple(unknown)}")
 
 
 def _rows(bench, group):

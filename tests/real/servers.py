@@ -42,7 +42,7 @@ def brokers_of(namesrv, topic, tls=None):
         with contextlib.ExitStack() as open_sockets:
             s = open_sockets.enter_context(socket.create_connection((host, int(port)), 2))
             if tls is not None:
-                s = open_sockets.enter_context(tls.wrap_socket(s))
+                s = open_sockets.enter_context(tls.wrap_socket(s, server_hostname=host))
             s.sendall(struct.pack(">II", 4 + len(header), len(header)) + header)
             answer = read_frame(s.makefile("rb"))
             return {broker["brokerName"] for broker in answer.json_body()["brokerDatas"]} if answer.code == 0 else set()

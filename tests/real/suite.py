@@ -14,8 +14,10 @@ import traceback
 for folder in ("support", "conformance"):
     sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / folder))
 
+import check_acl
 import check_broker_restart
 import check_conformance
+import check_duplicate_client_id
 import check_first_message
 import check_hub_killed
 import check_java_consumers
@@ -25,7 +27,9 @@ import check_many_producers
 import check_modes
 import check_producer_restart
 import check_registration
+import check_servers_killed
 import check_stored_routes
+import check_tls
 from java_peer import JavaPeer
 from processes import CheckFailed
 from servers import DevBroker, RealServers
@@ -39,6 +43,10 @@ CHECKS = {
     "producer_restart": check_producer_restart,
     "registration": check_registration,
     "conformance": check_conformance,         # before the checks that kill or freeze servers
+    "duplicate_client_id": check_duplicate_client_id,
+    "acl": check_acl,                         # this one and the next two bring their own servers
+    "tls": check_tls,
+    "servers_killed": check_servers_killed,
     "hub_killed": check_hub_killed,
     "stored_routes": check_stored_routes,
     "long_connection": check_long_connection,
@@ -96,9 +104,15 @@ def run_checks(benches):
     return results
 
 
+def concerns(module, server):
+    """Checks may be meant for real servers only, or for those of one version."""
+    real = isinstance(server, RealServers)
+    return getattr(module, "ONLY", None) in (None, getattr(server, "version", "")) and (real or not getattr(module, "REAL_SERVERS_ONLY", False))
+
+
 def run_server(server, names, java, bin_dir, work_dir):
     """Runs the named checks, as far as they concern this server; returns {name: held}."""
-    names = [n for n in names if isinstance(server, RealServers) or not getattr(CHECKS[n], "REAL_SERVERS_ONLY", False)]
+    names = [n for n in names if concerns(CHECKS[n], server)]
     started = time.monotonic()
     print(f"== {server.name}", flush=True)
     try:

@@ -29,6 +29,15 @@ class Hub:
         self.runtime_dir = self.base / "run"
         self.process = None
 
+    @classmethod
+    def configured(cls, bin_dir, work_dir, cluster, hub=None, name="rmqhubd"):
+        """A hub with a configuration file of its own: the keys of [cluster default] and, if any, of [hub]."""
+        sections = {"hub": hub or {}, "cluster default": cluster}
+        lines = [line for title, keys in sections.items() for line in (f"[{title}]", *(f"{key} = {value}" for key, value in keys.items()))]
+        config = work_dir / f"{name}.conf"
+        config.write_text("\n".join(lines) + "\n")
+        return cls(bin_dir, work_dir, None, config, name)
+
     def __enter__(self):
         try:
             self.start()

@@ -56,8 +56,13 @@ class Table(SystemTest):
         self.assertEqual((group["group"], group["state"], group["clients"], group["stored"]), ("g", "active", 1, 2))
         instance, = self.items("instances")
         self.assertEqual((instance["client_id"], instance["state"], instance["clients"]), (group["client_id"], "RUNNING", 1))
+        self.assertEqual((instance["factory_index"], instance["handles"], instance["tls"], instance["credentials"], instance["extra_connections"]),
+                         (0, 1, "off", "", 0))
+        self.assertEqual((instance["namesrv_chosen"], instance["namesrv_list"], instance["discovery_url"]),
+                         (self.broker.namesrv, self.broker.namesrv, ""))
+        self.assertTrue(instance["marker_group"].startswith("RMQHUB_"))
         route, = self.items("routes", "T")
-        self.assertEqual((route["state"], route["write_queues"] > 0, route["references"]), ("ok", True, 1))
+        self.assertEqual((route["state"], route["write_queues"] > 0, route["references"], route["confirmed"]), ("ok", True, 1, True))
         broker, = self.items("brokers")
         self.assertEqual((broker["state"], broker["sends"], broker["stored"]), ("connected", 2, 2))
         connections = {connection["role"]: connection for connection in self.items("connections")}
@@ -75,6 +80,58 @@ class Table(SystemTest):
         self.assertEqual(keys["cluster default.namesrv_addr"]["value"], self.broker.namesrv)
         self.assertEqual(keys["cluster default.namesrv_addr"]["source"], "command_line")
         self.assertEqual(self.rmqhub("routes", "no-such-topic").returncode, NOT_FOUND)
+
+    def test_two_processes_of_one_configuration_share(self):
+        first, second = self.start_sender(), self.start_sender()
+        for sender in (first, second):
+            sender.stdin.write("x\n")
+            self.assertIn("STORED", sender.stdout.readline())
+        instance, = self.wait_for_items("instances", lambda items: items and items[0]["clients"] == 2)
+        group, = self.items("groups")
+        self.assertEqual((group["clients"], group["handles"], instance["handles"]), (2, 2, 2))
+
+    def test_what_other_credentials_cost_is_shown(self):
+        for name in ("one", "two"):
+            self.file(name, "access_key = key\nsecret_key = secret\n").chmod(0o600)
+        config = self.file("hub.conf", "".join(
+            f"[cluster {name}]\nnamesrv_addr = {self.broker.namesrv}\ncredentials_file = {self.dir / name}\n" for name in ("one", "two")))
+        self.end_hub(self.hub)
+        self.hub = self.start_hub("--config", config)
+        for name in ("one", "two"):
+            sender = self.start_sender("--cluster", name)
+            sender.stdin.write("x\n")
+            self.assertIn("STORED", sender.stdout.readline())
+        first, second = self.wait_for_items("instances", lambda items: len(items) == 2 and items[1]["extra_connections"] > 0)
+        self.assertNotEqual(first["client_id"], second["client_id"])
+        self.assertNotEqual(first["credentials"], second["credentials"])
+        self.assertEqual((first["extra_connections"], second["extra_connections"]), (0, second["connections"]))
+        status, = self.items("status")
+        self.assertEqual(status["extra_connections"], second["extra_connections"])
+        self.assertNotIn("secret", self.rmqhub("instances", "--json").stdout)
+
+    def test_a_problem_is_shown_until_it_is_over(self):
+        credentials = self.file("credentials", "access_key = key\nsecret_key = secret\n")
+        credentials.chmod(0o644)
+        config = self.file("hub.conf", f"[cluster default]\nnamesrv_addr = {self.broker.namesrv}\ncredentials_file = {credentials}\n")
+        self.end_hub(self.hub)
+        self.hub = self.start_hub("--config", config)
+        refused = self.rmqhub("send", "--group", "g", "--topic", "T", "--body", "x")
+        self.assertIn("0600", refused.stderr)
+        problem, *_ = self.wait_for_items("problems", lambda items: items)
+        self.assertIn("0600", problem["text"])
+        self.assertIn(problem["object"], self.rmqhub("status").stdout)
+        self.assertEqual(self.read("status")["problems"][0]["rule"], problem["rule"])
+        self.assertTrue(any(problem["rule"] in event["text"] for event in self.items("events")))
+        credentials.chmod(0o600)
+        self.assertEqual(self.rmqhub("send", "--group", "g", "--topic", "T", "--body", "x").returncode, OK)
+        self.wait_for_items("problems", lambda items: not items)
+
+    def test_a_setting_without_meaning_here_says_so(self):
+        setting, = self.items("config", "cluster default.client_worker_threads")
+        self.assertEqual(setting["value"], "4")
+        self.assertTrue(setting["note"])
+        linger, = self.items("config", "hub.linger_ms")
+        self.assertEqual(linger["note"], "")
 
     def test_a_change_is_seen_soon(self):
         began = time.monotonic()

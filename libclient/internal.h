@@ -119,6 +119,7 @@ struct rmqhub_producer {
     _Atomic int state; /* enum service_state */
     uint16_t handle;   /* 0: not registered */
     uint32_t max_message_size;
+    uint32_t default_topic_queue_nums; /* 0: the hub's */
     char strings[SHM_STRINGS][512];
     struct topic_handle *topics[TOPIC_BUCKETS]; /* lane_lock */
 };

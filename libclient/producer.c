@@ -15,17 +15,25 @@
 
 static const char *const state_names[] = {"CREATE_JUST", "RUNNING", "SHUTDOWN_ALREADY", "START_FAILED"};
 
+/* What is wrong in every namespace; the hub checks the name again as it will be sent. */
+static int check_group(struct rmqhub *hub, const char *group)
+{
+    const char *why = validate_producer_group(group ? span_of(group) : (struct span){NULL, 0});
+    if (!why)
+        return RMQHUB_OK;
+    hub_problem(hub, "group \"%.64s\": %s", group ? group : "", why);
+    return RMQHUB_ERR_GROUP_ILLEGAL;
+}
+
 int rmqhub_producer_new(rmqhub_t *hub, const char *group, rmqhub_producer_t **out)
 {
-    if (!hub || !group || !out)
+    if (!hub || !out)
         return RMQHUB_ERR_INVALID_ARGUMENT;
     if (hub_is_forked(hub))
         return RMQHUB_ERR_FORKED;
-    const char *why = validate_producer_group(span_of(group));
-    if (why) {
-        hub_problem(hub, "group \"%.64s\": %s", group, why);
-        return RMQHUB_ERR_GROUP_ILLEGAL;
-    }
+    int r = check_group(hub, group);
+    if (r != RMQHUB_OK)
+        return r;
     struct rmqhub_producer *p = calloc(1, sizeof(*p));
     if (!p)
         return RMQHUB_ERR_NO_MEMORY;
@@ -74,14 +82,55 @@ int rmqhub_producer_set_namespace(rmqhub_producer_t *p, const char *name_space)
     return set_string(p, SHM_STRING_NAMESPACE, name_space);
 }
 
+/* A setter's answer, given the rule that its value breaks (NULL: none). */
+static int may_set(rmqhub_producer_t *p, const char *broken_rule)
+{
+    if (hub_is_forked(p->hub))
+        return RMQHUB_ERR_FORKED;
+    int state = atomic_load(&p->state);
+    if (broken_rule)
+        hub_problem(p->hub, "%s", broken_rule);
+    else if (state != CREATE_JUST)
+        hub_problem(p->hub, "the producer of group %s takes no setting: its state is %s", p->strings[SHM_STRING_NAME], state_names[state]);
+    return broken_rule ? RMQHUB_ERR_INVALID_ARGUMENT : state != CREATE_JUST ? RMQHUB_ERR_STATE : RMQHUB_OK;
+}
+
+int rmqhub_producer_set_group(rmqhub_producer_t *p, const char *group)
+{
+    if (!p)
+        return RMQHUB_ERR_INVALID_ARGUMENT;
+    int r = may_set(p, NULL);
+    if (r == RMQHUB_OK)
+        r = check_group(p->hub, group);
+    return r == RMQHUB_OK ? set_string(p, SHM_STRING_NAME, group) : r;
+}
+
+int rmqhub_producer_set_create_topic_key(rmqhub_producer_t *p, const char *topic)
+{
+    if (!p || !topic)
+        return RMQHUB_ERR_INVALID_ARGUMENT;
+    int r = may_set(p, validate_create_topic_key(span_of(topic)));
+    return r == RMQHUB_OK ? set_string(p, SHM_STRING_CREATE_TOPIC_KEY, topic) : r;
+}
+
+int rmqhub_producer_set_default_topic_queue_nums(rmqhub_producer_t *p, uint32_t queue_nums)
+{
+    if (!p)
+        return RMQHUB_ERR_INVALID_ARGUMENT;
+    int r = may_set(p, validate_default_topic_queue_nums(queue_nums));
+    if (r == RMQHUB_OK)
+        p->default_topic_queue_nums = queue_nums;
+    return r;
+}
+
 int rmqhub_producer_set_max_message_size(rmqhub_producer_t *p, uint32_t bytes)
 {
-    if (!p || bytes == 0 || bytes > MAX_MESSAGE_SIZE)
+    if (!p)
         return RMQHUB_ERR_INVALID_ARGUMENT;
-    if (atomic_load(&p->state) != CREATE_JUST)
-        return RMQHUB_ERR_STATE;
-    p->max_message_size = bytes;
-    return RMQHUB_OK;
+    int r = may_set(p, validate_max_message_size(bytes));
+    if (r == RMQHUB_OK)
+        p->max_message_size = bytes;
+    return r;
 }
 
 /* ---- registrations ---- */
@@ -168,12 +217,14 @@ static int ask(struct rmqhub *hub, struct shm_slot_record *record, uint64_t dead
 static int register_group(rmqhub_producer_t *p, uint64_t deadline_ns)
 {
     struct rmqhub *hub = p->hub;
-    struct shm_registration_record record = {.kind = SHM_KIND_PRODUCER, .max_message_size = p->max_message_size};
+    struct shm_registration_record record = {
+        .kind = SHM_KIND_PRODUCER, .max_message_size = p->max_message_size, .default_topic_queue_nums = p->default_topic_queue_nums};
     const char *strings[SHM_STRINGS];
     for (int i = 0; i < SHM_STRINGS; i++)
         strings[i] = p->strings[i];
     if (!fill_strings(&record, strings)) {
-        hub_problem(hub, "group, namespace, cluster, nameserver list, instance and unit name are longer than %u bytes together",
+        hub_problem(hub,
+                    "group, namespace, cluster, nameserver list, instance, unit and create-topic key are longer than %u bytes together",
                     SHM_REGISTRATION_TEXT_BYTES);
         return RMQHUB_ERR_LIMIT;
     }

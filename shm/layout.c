@@ -12,6 +12,7 @@ uint64_t shm_layout_fingerprint(void)
         FIELD(struct shm_c_header, detached),
         FIELD(struct shm_registration_record, kind), FIELD(struct shm_registration_record, parent),
         FIELD(struct shm_registration_record, max_message_size), FIELD(struct shm_registration_record, string_len),
+        FIELD(struct shm_registration_record, default_topic_queue_nums),
         FIELD(struct shm_registration_record, text), FIELD(struct shm_registration, words),
         FIELD(struct shm_slot_record, index), FIELD(struct shm_slot_record, deadline_ns), FIELD(struct shm_slot_record, submit_ns),
         FIELD(struct shm_slot_record, op), FIELD(struct shm_slot_record, flags), FIELD(struct shm_slot_record, uniq_len),

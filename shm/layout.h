@@ -30,7 +30,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define SHM_ABI_MAJOR 1
+#define SHM_ABI_MAJOR 2
 #define SHM_ABI_MINOR 0
 #define SHM_C_MAGIC UINT64_C(0x43627548514d5221) /* "!RMQHubC" */
 #define SHM_H_MAGIC UINT64_C(0x48627548514d5221) /* "!RMQHubH" */
@@ -104,6 +104,7 @@ enum shm_registration_string {
     SHM_STRING_NAMESRV,
     SHM_STRING_INSTANCE,
     SHM_STRING_UNIT,
+    SHM_STRING_CREATE_TOPIC_KEY,
     SHM_STRINGS
 };
 
@@ -111,11 +112,13 @@ enum shm_registration_string {
 
 /** The index of a registration is its handle, and survives hubs. */
 struct shm_registration_record {
-    uint16_t kind;   /* enum shm_registration_kind */
-    uint16_t parent; /* topic: handle of its producer */
-    uint32_t max_message_size;
+    uint16_t kind;             /* enum shm_registration_kind */
+    uint16_t parent;           /* topic: handle of its producer */
+    uint32_t max_message_size; /* of producers; 0 and "" stand for the hub's defaults */
     uint16_t string_len[SHM_STRINGS];
-    uint8_t reserved[28];
+    uint16_t reserved0;
+    uint32_t default_topic_queue_nums;
+    uint8_t reserved[20];
     char text[SHM_REGISTRATION_TEXT_BYTES];
 };
 
@@ -282,6 +285,7 @@ SHM_AT(struct shm_registration_record, kind, 0);
 SHM_AT(struct shm_registration_record, parent, 2);
 SHM_AT(struct shm_registration_record, max_message_size, 4);
 SHM_AT(struct shm_registration_record, string_len, 8);
+SHM_AT(struct shm_registration_record, default_topic_queue_nums, 24);
 SHM_AT(struct shm_registration_record, text, 48);
 SHM_AT(struct shm_slot_record, index, 0);
 SHM_AT(struct shm_slot_record, deadline_ns, 8);

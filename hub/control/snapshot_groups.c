@@ -101,7 +101,7 @@ static void count_client(struct group_rows *groups, const struct ipc_client *cli
         const struct ipc_handle *handle = client->handles[i];
         if (!handle || handle->kind != SHM_KIND_PRODUCER || !handle->producer)
             continue;
-        struct group_row key = {.producer = handle->producer};
+        struct group_row key = {.producer = handle->producer->producer};
         struct group_row *group = bsearch(&key, groups->rows, groups->count, sizeof(key), compare_producers);
         if (!group || group->counted == client->number)
             continue;

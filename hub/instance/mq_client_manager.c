@@ -247,6 +247,12 @@ bool mq_client_manager_is_drained(const struct mq_client_manager *m)
     return true;
 }
 
+int mq_client_manager_cluster_config(const struct mq_client_manager *m, const char *cluster, const struct client_config **out)
+{
+    const char *name, *namesrv_addr;
+    return m->ops.cluster_of(m->ops.ctx, cluster && cluster[0] ? cluster : NULL, &name, &namesrv_addr, out);
+}
+
 unsigned mq_client_manager_count(const struct mq_client_manager *m)
 {
     return m->count;

@@ -60,6 +60,9 @@ bool mq_client_manager_is_extra(const struct mq_client_manager *manager, const s
 void mq_client_manager_drain(struct mq_client_manager *manager);
 bool mq_client_manager_is_drained(const struct mq_client_manager *manager);
 
+/** Settings of a configured cluster (NULL or "": the default one), valid until the next reload. 0 | -ENOENT. */
+int mq_client_manager_cluster_config(const struct mq_client_manager *manager, const char *cluster, const struct client_config **out);
+
 /** Plain iteration: index 0 .. count-1; the order is that of creation. */
 unsigned mq_client_manager_count(const struct mq_client_manager *manager);
 struct mq_client_instance *mq_client_manager_at(const struct mq_client_manager *manager, unsigned index);

@@ -37,6 +37,7 @@ int producer_table_add(struct producer_table *table, const char *group, size_t l
     struct producer *p = calloc(1, sizeof(*p));
     if (!p)
         return -ENOMEM;
+    list_init(&p->handles);
     memcpy(p->group, group, len);
     p->group_len = (uint16_t)len;
     p->index = (uint16_t)i;

@@ -10,6 +10,7 @@
 #include <sys/types.h>
 
 #include "hub/instance/client_config.h"
+#include "shm/base/list.h"
 
 #define PRODUCER_GROUPS_MAX 1024u /* per instance */
 
@@ -33,6 +34,7 @@ struct producer {
     bool inner; /* the client's own: CLIENT_INNER_PRODUCER, the marker */
     uid_t uid;  /* who registered it */
     uint32_t refs;
+    struct list_link handles; /* struct default_mq_producer, by link: who holds it */
     uint32_t outstanding;     /* requests of this group without an outcome; it is not unregistered while there are any */
     uint64_t linger_until_ns; /* monotonic; 0 unless lingering */
     int64_t registered_ms;    /* wall clock */

@@ -64,8 +64,10 @@ static void handle_unref(struct ipc_handle *handle)
         return;
     if (handle->topic)
         topic_entry_release(handle->topic);
-    if (handle->kind == SHM_KIND_PRODUCER && handle->producer)
-        producer_release(handle->producer, handle->final);
+    if (handle->kind == SHM_KIND_PRODUCER && handle->producer) {
+        default_mq_producer_shutdown(handle->producer, handle->final);
+        free(handle->producer);
+    }
     handle_unref(handle->owner);
     free(handle);
 }
@@ -75,10 +77,12 @@ static void drop_handle(struct ipc_client *client, unsigned index)
     struct ipc_handle *handle = client->handles[index];
     if (!handle)
         return;
-    if (handle->kind == SHM_KIND_PRODUCER)
+    if (handle->kind == SHM_KIND_PRODUCER) {
+        default_mq_producer_disown(handle->producer);
         client->groups--;
-    else
+    } else {
         client->topics--;
+    }
     client->handles[index] = NULL;
     handle_unref(handle);
 }
@@ -121,75 +125,67 @@ static bool take_apart(const struct shm_registration_record *record, struct stri
 
 static enum shm_answer answer_of(int r)
 {
-    return r == -EPERM ? SHM_ANSWER_PERMISSION : r == -EDQUOT || r == -ENOMEM ? SHM_ANSWER_LIMIT : SHM_ANSWER_INVALID;
-}
-
-static bool has_group(const struct ipc_client *client, const struct mq_client_instance *instance, const char *group)
-{
-    for (unsigned i = 1; i < SHM_REGISTRATIONS; i++) {
-        const struct ipc_handle *h = client->handles[i];
-        if (h && h->kind == SHM_KIND_PRODUCER && h->instance == instance && strcmp(h->producer->group, group) == 0)
-            return true;
+    switch (r) {
+    case -EEXIST:
+        return SHM_ANSWER_DUPLICATE_GROUP;
+    case -EPERM:
+        return SHM_ANSWER_PERMISSION;
+    case -EDQUOT:
+    case -ENOMEM:
+        return SHM_ANSWER_LIMIT;
+    case -ESHUTDOWN:
+        return SHM_ANSWER_DRAINING;
+    default:
+        return SHM_ANSWER_INVALID;
     }
-    return false;
-}
-
-static bool is_explicit(const char *instance_name)
-{
-    return instance_name[0] && strcmp(instance_name, "DEFAULT") != 0;
 }
 
 static enum shm_answer register_producer(struct ipc_client *client, const struct shm_registration_record *record,
                                          const struct strings *strings, struct ipc_handle *handle, const char **reason)
 {
-    char group[GROUP_MAX_LENGTH + 2 + sizeof(handle->name_space)];
-    struct span name_space = span_of(strings->at[SHM_STRING_NAMESPACE]);
-    const struct instance_key key = {strings->at[SHM_STRING_CLUSTER], strings->at[SHM_STRING_NAMESRV], strings->at[SHM_STRING_INSTANCE],
-                                     strings->at[SHM_STRING_UNIT]};
-    if (!text_copy(handle->name_space, sizeof(handle->name_space), name_space.data, name_space.len) ||
-        (name_space.len && validate_topic(name_space))) {
-        *reason = "the namespace is longer than 127 characters or has one outside [%|a-zA-Z0-9_-]";
-        return SHM_ANSWER_INVALID;
+    const struct default_mq_producer_options options = {
+        .group = span_of(strings->at[SHM_STRING_NAME]),
+        .name_space = strings->at[SHM_STRING_NAMESPACE],
+        .key = {strings->at[SHM_STRING_CLUSTER], strings->at[SHM_STRING_NAMESRV], strings->at[SHM_STRING_INSTANCE],
+                strings->at[SHM_STRING_UNIT]},
+        .create_topic_key = strings->at[SHM_STRING_CREATE_TOPIC_KEY],
+        .default_topic_queue_nums = record->default_topic_queue_nums,
+        .max_message_size = record->max_message_size,
+        .uid = client->uid,
+        .client = client,
+    };
+    handle->producer = malloc(sizeof(*handle->producer));
+    if (!handle->producer) {
+        *reason = "the hub is out of memory";
+        return SHM_ANSWER_LIMIT;
     }
-    size_t len = namespace_wrap(group, sizeof(group), name_space, span_of(strings->at[SHM_STRING_NAME]));
-    *reason = validate_producer_group((struct span){group, len});
-    if (*reason)
-        return SHM_ANSWER_INVALID;
-    int r = mq_client_manager_get_or_create(client->server->manager, &key, &handle->instance, reason);
+    default_mq_producer_init(handle->producer);
+    int r = default_mq_producer_start(handle->producer, client->server->manager, &options);
     if (r < 0)
-        return answer_of(r);
-    if (is_explicit(key.instance_name) && has_group(client, handle->instance, group)) {
-        *reason = "the producer group was created before in this process under this instance name: use that producer, or another group";
-        return SHM_ANSWER_DUPLICATE_GROUP;
-    }
-    r = producer_acquire(handle->instance, (struct span){group, len}, client->uid, &handle->producer, reason);
-    if (r < 0)
-        return answer_of(r);
-    handle->max_message_size =
-        record->max_message_size && record->max_message_size <= MAX_MESSAGE_SIZE ? record->max_message_size : MAX_MESSAGE_SIZE;
-    return SHM_ANSWER_OK;
+        snprintf(client->server->reason, sizeof(client->server->reason), "%s", handle->producer->reason);
+    *reason = r < 0 ? client->server->reason : NULL;
+    return r < 0 ? answer_of(r) : SHM_ANSWER_OK;
 }
 
 static enum shm_answer register_topic(struct ipc_client *client, const struct strings *strings, struct ipc_handle *handle,
                                       const char **reason)
 {
     struct ipc_handle *owner = client->handles[handle->parent];
-    char topic[TOPIC_MAX_LENGTH + 2 + sizeof(owner->name_space)];
+    char topic[SHM_REGISTRATION_TEXT_BYTES + NAME_SPACE_MAX + 2];
     if (!owner || owner->kind != SHM_KIND_PRODUCER) {
         *reason = "the topic's producer is not registered";
         return SHM_ANSWER_INVALID;
     }
-    size_t len = namespace_wrap(topic, sizeof(topic), span_of(owner->name_space), span_of(strings->at[SHM_STRING_NAME]));
+    size_t len = namespace_wrap(topic, sizeof(topic), span_of(owner->producer->name_space), span_of(strings->at[SHM_STRING_NAME]));
     *reason = validate_send_topic((struct span){topic, len});
     if (*reason)
         return SHM_ANSWER_INVALID;
-    handle->topic = topic_entry_acquire(owner->instance, (struct span){topic, len}, reason);
+    handle->topic = topic_entry_acquire(owner->producer->instance, (struct span){topic, len}, reason);
     if (!handle->topic)
         return SHM_ANSWER_LIMIT;
     handle->owner = owner;
     owner->refs++;
     handle->producer = owner->producer;
-    handle->max_message_size = owner->max_message_size;
     return SHM_ANSWER_OK;
 }
 
@@ -334,7 +330,7 @@ static void on_sent(struct send_request *send, const struct send_outcome *outcom
         .wire_us = outcome->wire_us,
     };
     memcpy(record.msgid, outcome->offset_msg_id, sizeof(record.msgid));
-    record.broker_ix = broker_index(client, request->topic->owner->instance, outcome);
+    record.broker_ix = broker_index(client, request->topic->producer->instance, outcome);
     count_outcome(client, record.outcome);
     unsigned slot = request->slot;
     uint8_t flags = request->flags;
@@ -359,7 +355,7 @@ static const char *refuse_message(const struct shm_slot_record *r, const struct 
     *code = CODE_MESSAGE_ILLEGAL;
     if (r->properties_len > PROPERTIES_MAX_LENGTH)
         return "the properties are longer than 32767 bytes";
-    return validate_body_length(r->body_len, topic->max_message_size);
+    return validate_body_length(r->body_len, topic->producer->settings.max_message_size);
 }
 
 static void submit_message(struct ipc_client *client, unsigned slot, const struct shm_slot_record *r, bool tainted)
@@ -390,7 +386,8 @@ static void submit_message(struct ipc_client *client, unsigned slot, const struc
     request->submit_ns = r->submit_ns + (uint64_t)client->clock_offset_ns;
     request->slot = (uint16_t)slot;
     request->flags = r->flags;
-    request->send.producer = topic->producer;
+    request->send.producer = topic->producer->producer;
+    request->send.settings = &topic->producer->settings;
     request->send.topic = topic->topic;
     request->send.properties = (const char *)client->c->arena + r->properties_off;
     request->send.properties_len = r->properties_len;

@@ -14,6 +14,7 @@
 
 #include "hub/ipc/ipc_server.h"
 #include "hub/loop/event_loop.h"
+#include "hub/producer/default_mq_producer.h"
 #include "hub/producer/producer_impl.h"
 #include "shm/attach_protocol.h"
 #include "shm/base/list.h"
@@ -24,14 +25,11 @@ enum ipc_client_state { IPC_CLIENT_ATTACHED, IPC_CLIENT_DETACHED, IPC_CLIENT_END
 /* A registration as the hub knows it. Counted, because requests in flight outlive an UNREGISTER. */
 struct ipc_handle {
     uint32_t refs;
-    uint16_t kind, parent; /* enum shm_registration_kind */
-    bool final;            /* leave the group without linger */
-    uint32_t max_message_size;
-    struct producer *producer; /* held by kind PRODUCER, borrowed from the parent by TOPIC */
-    struct ipc_handle *owner;  /* TOPIC: the producer's handle, counted */
+    uint16_t kind, parent;                /* enum shm_registration_kind */
+    bool final;                           /* leave the group without linger */
+    struct default_mq_producer *producer; /* owned by kind PRODUCER, borrowed from the owner by TOPIC */
+    struct ipc_handle *owner;             /* TOPIC: the producer's handle, counted */
     struct topic_entry *topic;
-    struct mq_client_instance *instance; /* PRODUCER */
-    char name_space[128];
 };
 
 /* One submission in the hub's hands. */

@@ -21,6 +21,7 @@ struct ipc_server {
     bool draining;
     uint64_t looked_ns; /* when the loop last waited for readiness; whatever is read now came after that */
     struct ipc_counters counters;
+    char reason[320]; /* why the last registration was refused; valid until the next one */
 };
 
 /** A zeroed record from the pool, or NULL. */

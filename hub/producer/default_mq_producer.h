@@ -52,6 +52,8 @@ struct default_mq_producer {
     char name_space[NAME_SPACE_MAX + 1];
     struct producer_settings settings;
     struct mq_client_instance *instance;
+    struct list_link link;                  /* in producer->handles */
+    const void *client;                     /* whose handle it is */
     struct producer *producer;              /* the group in the instance */
     struct topic_entry *create_topic_entry; /* polled from the start */
     struct trace_dispatcher *trace_dispatcher;
@@ -69,6 +71,9 @@ void default_mq_producer_init(struct default_mq_producer *producer);
  */
 int default_mq_producer_start(struct default_mq_producer *producer, struct mq_client_manager *manager,
                               const struct default_mq_producer_options *options);
+
+/** Its process gave the handle up, and may register the group anew, while requests are still on their way. */
+void default_mq_producer_disown(struct default_mq_producer *producer);
 
 /**
  * DefaultMQProducer.shutdown: leaves the group, which lingers unless @p final, and lets go of the instance. In another state

@@ -9,14 +9,16 @@
 #include <stdint.h>
 
 #include "hub/instance/client_config.h"
+#include "hub/route/topic_route_table.h"
 #include "shm/base/bytes.h"
 #include "shm/message/validators.h"
 
 #define PRODUCER_HEADER_MAX (7u + TOPIC_NAME_MAX + 7u + 10u)
 
+/** Not to be copied: it points into itself. */
 struct producer_settings {
-    char create_topic_key[TOPIC_NAME_MAX + 1]; /* whose route a topic gets that does not exist yet */
-    uint32_t default_topic_queue_nums;         /* and with how many queues at most */
+    struct create_topic create; /* createTopicKey, defaultTopicQueueNums: the route of topics that do not exist yet */
+    char create_topic_key[TOPIC_NAME_MAX + 1];
     uint32_t max_message_size;
     uint16_t header_len;
     uint8_t header[PRODUCER_HEADER_MAX]; /* ext fields c and d of a send, ready in the binary encoding */

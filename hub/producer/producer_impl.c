@@ -198,6 +198,13 @@ static void on_done(struct response_future *future, const struct future_result *
 
 static void refuse_encoding(struct send_request *rq, int error)
 {
+    char reason[REASON_MAX];
+    const struct rpc_hook *hook = rq->producer->instance->remoting.hook;
+    if (error == -EACCES && hook) {
+        snprintf(reason, sizeof(reason), "not sent, because it could not be signed: %s", hook->reason);
+        finish_with(rq, SEND_NOT_STORED, -1, reason);
+        return;
+    }
     finish_with(rq, SEND_NOT_STORED, RESPONSE_MESSAGE_ILLEGAL,
                 error == -EINVAL ? "the message's properties are malformed" : "the message does not fit a frame of 16 MiB");
 }
@@ -324,7 +331,7 @@ void producer_send(struct send_request *rq)
         return;
     }
     rq->parked = true;
-    topic_entry_park(rq->topic, &rq->future, rq->deadline_ns, NULL);
+    topic_entry_park(rq->topic, &rq->future, rq->deadline_ns, &rq->settings->create);
 }
 
 void producer_cancel(struct send_request *rq, const char *reason)

@@ -20,6 +20,7 @@
 
 #include "hub/instance/mq_client_instance.h"
 #include "hub/instance/producer_table.h"
+#include "hub/producer/producer_config.h"
 #include "hub/remoting/response_table.h"
 #include "hub/route/topic_route_table.h"
 #include "shm/base/bytes.h"
@@ -62,6 +63,7 @@ struct send_request {
     int32_t chosen_queue_id;       /* private */
     bool parked;                   /* private: waits for a route */
     struct producer *producer;
+    const struct producer_settings *settings; /* of the handle that sends */
     struct topic_entry *topic;
     const char *properties; /* name\1value\2..., in the client's memory: copied once, the copy is checked */
     const void *body;       /* in the client's memory: copied once */

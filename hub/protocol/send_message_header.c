@@ -55,27 +55,64 @@ size_t send_message_frame_bound(enum serialize_type type, const struct send_mess
     return remoting_frame_bound(type, FIELD_COUNT, text, body_len);
 }
 
+static void add_text(struct send_message_fields *out, enum send_field field, struct span value)
+{
+    if (value.data)
+        out->ext[out->count++] = (struct ext_field){{LETTERS[field], 1}, value};
+}
+
+static void add_number(struct send_message_fields *out, enum send_field field, int64_t value)
+{
+    char *text = out->numbers[out->count];
+    add_text(out, field, (struct span){text, i64_to_text(text, value)});
+}
+
+static void add_bool(struct send_message_fields *out, enum send_field field, bool value)
+{
+    add_text(out, field, value ? SPAN_LITERAL("true") : SPAN_LITERAL("false"));
+}
+
+void send_message_fields_fill(struct send_message_fields *out, const struct send_message_header *header)
+{
+    out->count = 0;
+    add_text(out, FIELD_PRODUCER_GROUP, header->producer_group);
+    add_text(out, FIELD_TOPIC, header->topic);
+    add_text(out, FIELD_DEFAULT_TOPIC, header->default_topic);
+    add_number(out, FIELD_DEFAULT_TOPIC_QUEUE_NUMS, header->default_topic_queue_nums);
+    add_number(out, FIELD_QUEUE_ID, header->queue_id);
+    add_number(out, FIELD_SYS_FLAG, header->sys_flag);
+    add_number(out, FIELD_BORN_TIMESTAMP, header->born_timestamp_ms);
+    add_number(out, FIELD_FLAG, header->flag);
+    add_text(out, FIELD_PROPERTIES, header->properties);
+    add_number(out, FIELD_RECONSUME_TIMES, header->reconsume_times);
+    add_bool(out, FIELD_UNIT_MODE, header->unit_mode);
+    if (header->max_reconsume_times != MAX_RECONSUME_TIMES_ABSENT)
+        add_number(out, FIELD_MAX_RECONSUME_TIMES, header->max_reconsume_times);
+    add_bool(out, FIELD_BATCH, header->batch);
+    _Static_assert(FIELD_COUNT == SEND_MESSAGE_FIELDS_MAX, "a field more");
+}
+
+void *send_message_encode_fields(void *buf, size_t cap, const struct remoting_identity *identity, int32_t code,
+                                 const struct send_message_fields *fields, const struct ext_field *added, unsigned added_count,
+                                 size_t body_len, size_t *frame_len)
+{
+    struct remoting_encoder e;
+    remoting_encode_begin(&e, buf, cap, identity->serialize_type, code, identity->language, identity->version, identity->opaque,
+                          identity->flag);
+    for (unsigned i = 0; i < fields->count; i++)
+        remoting_encode_field(&e, fields->ext[i].key, fields->ext[i].value);
+    for (unsigned i = 0; i < added_count; i++)
+        remoting_encode_field(&e, added[i].key, added[i].value);
+    return remoting_encode_body(&e, body_len, frame_len);
+}
+
 void *send_message_encode(void *buf, size_t cap, const struct remoting_identity *identity, const struct send_message_header *header,
                           size_t body_len, size_t *frame_len)
 {
-    struct remoting_encoder e;
-    remoting_encode_begin(&e, buf, cap, identity->serialize_type, header->batch ? REQUEST_SEND_BATCH_MESSAGE : REQUEST_SEND_MESSAGE_V2,
-                          identity->language, identity->version, identity->opaque, identity->flag);
-    remoting_encode_ext(&e, "a", header->producer_group);
-    remoting_encode_ext(&e, "b", header->topic);
-    remoting_encode_ext(&e, "c", header->default_topic);
-    remoting_encode_ext_i64(&e, "d", header->default_topic_queue_nums);
-    remoting_encode_ext_i64(&e, "e", header->queue_id);
-    remoting_encode_ext_i64(&e, "f", header->sys_flag);
-    remoting_encode_ext_i64(&e, "g", header->born_timestamp_ms);
-    remoting_encode_ext_i64(&e, "h", header->flag);
-    remoting_encode_ext(&e, "i", header->properties);
-    remoting_encode_ext_i64(&e, "j", header->reconsume_times);
-    remoting_encode_ext_bool(&e, "k", header->unit_mode);
-    if (header->max_reconsume_times != MAX_RECONSUME_TIMES_ABSENT)
-        remoting_encode_ext_i64(&e, "l", header->max_reconsume_times);
-    remoting_encode_ext_bool(&e, "m", header->batch);
-    return remoting_encode_body(&e, body_len, frame_len);
+    struct send_message_fields fields;
+    send_message_fields_fill(&fields, header);
+    return send_message_encode_fields(buf, cap, identity, header->batch ? REQUEST_SEND_BATCH_MESSAGE : REQUEST_SEND_MESSAGE_V2, &fields,
+                                      NULL, 0, body_len, frame_len);
 }
 
 static bool to_i32(struct span text, int32_t *out)

@@ -47,6 +47,22 @@ size_t send_message_frame_bound(enum serialize_type type, const struct send_mess
 void *send_message_encode(void *buf, size_t cap, const struct remoting_identity *identity, const struct send_message_header *header,
                           size_t body_len, size_t *frame_len);
 
+#define SEND_MESSAGE_FIELDS_MAX 13
+
+/** The ext fields of a send as they will be written, in the order of their letters. The texts lie in the header and in here. */
+struct send_message_fields {
+    unsigned count;
+    struct ext_field ext[SEND_MESSAGE_FIELDS_MAX];
+    char numbers[SEND_MESSAGE_FIELDS_MAX][20];
+};
+
+void send_message_fields_fill(struct send_message_fields *out, const struct send_message_header *header);
+
+/** send_message_encode() in two steps, for whoever adds fields that depend on the others (a signature). */
+void *send_message_encode_fields(void *buf, size_t cap, const struct remoting_identity *identity, int32_t code,
+                                 const struct send_message_fields *fields, const struct ext_field *added, unsigned added_count,
+                                 size_t body_len, size_t *frame_len);
+
 /**
  * Reads the header of a send request of any of the six codes (10, 310, 320, 324, 325; letters or long names by code).
  *

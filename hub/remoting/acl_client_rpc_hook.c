@@ -118,8 +118,11 @@ int acl_client_rpc_hook_new(struct rpc_hook **out, const char *credentials_file,
         return r;
     }
     set_fingerprint(acl);
-    acl->hook.bytes_max = sizeof(KEY_ACCESS_KEY KEY_SIGNATURE KEY_SECURITY_TOKEN) + ACL_SIGNATURE_LEN +
-                          acl_credentials_access_key(acl->credentials).len + acl_credentials_security_token(acl->credentials).len;
+    struct span token = acl_credentials_security_token(acl->credentials);
+    acl->hook.fields_max = token.data ? 3 : 2;
+    acl->hook.bytes_max = strlen(KEY_ACCESS_KEY KEY_SIGNATURE) + acl_credentials_access_key(acl->credentials).len + ACL_SIGNATURE_LEN;
+    if (token.data)
+        acl->hook.bytes_max += strlen(KEY_SECURITY_TOKEN) + token.len;
     *out = &acl->hook;
     return 0;
 }

@@ -20,6 +20,7 @@
 #include "shm/base/list.h"
 
 struct channel;
+struct create_topic;
 struct response_future;
 
 #define RESPONSE_TABLE_MIN_SLOTS 1024u
@@ -68,6 +69,7 @@ struct response_future {
     struct list_link link; /* in the channel's waiting, pending or oneways, or the owner's list while parked */
     struct deadline deadline;
     const struct future_ops *ops;
+    const struct create_topic *create_topic; /* while parked at a topic: what its sender says of topics that do not exist */
     struct channel *channel;
     uint64_t stream_start, stream_end; /* position of its frame in the channel's stream */
     uint64_t begin_ns;                 /* taken into the hub's hands */

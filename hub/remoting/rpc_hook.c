@@ -1,5 +1,7 @@
 #include "hub/remoting/rpc_hook.h"
 
+#include <errno.h>
+
 struct rpc_hook *rpc_hook_ref(struct rpc_hook *hook)
 {
     hook->refs++;
@@ -19,9 +21,10 @@ int rpc_hook_before_request(struct rpc_hook *hook, struct rpc_request *request)
     if (!hook)
         return 0;
     hook->requests++;
-    int r = hook->ops->before_request(hook, request);
-    hook->refused += r < 0;
-    return r;
+    if (hook->ops->before_request(hook, request) == 0)
+        return 0;
+    hook->refused++;
+    return -EACCES;
 }
 
 void rpc_hook_after_response(struct rpc_hook *hook, const char *address, int32_t request_code, const struct send_response *response)

@@ -32,7 +32,7 @@ struct rpc_request {
 struct rpc_hook;
 
 struct rpc_hook_ops {
-    /** 0, or -errno with hook->reason set: the request must not be sent. */
+    /** 0, or less with hook->reason set: the request must not be sent. */
     int (*before_request)(struct rpc_hook *hook, struct rpc_request *request);
     /** May be NULL. */
     void (*after_response)(struct rpc_hook *hook, const char *address, int32_t request_code, const struct send_response *response);
@@ -42,7 +42,8 @@ struct rpc_hook_ops {
 struct rpc_hook {
     const struct rpc_hook_ops *ops;
     uint32_t refs;
-    size_t bytes_max;     /* most bytes of keys and values that before_request() adds */
+    unsigned fields_max;  /* most fields that before_request() adds; fewer cost a move of the body */
+    size_t bytes_max;     /* and most bytes of their keys and values */
     const char *reason;   /* of the last refusal; the hook's own text */
     char fingerprint[17]; /* tells two hooks apart for people, and gives no secret away */
     uint64_t requests, refused, responses;
@@ -52,7 +53,7 @@ struct rpc_hook *rpc_hook_ref(struct rpc_hook *hook);
 /** NULL is fine. */
 struct rpc_hook *rpc_hook_unref(struct rpc_hook *hook);
 
-/** Nothing is added without a hook (NULL). 0, or -errno: refused, hook->reason says why. */
+/** Nothing is added without a hook (NULL). 0, or -EACCES: refused, hook->reason says why. */
 int rpc_hook_before_request(struct rpc_hook *hook, struct rpc_request *request);
 void rpc_hook_after_response(struct rpc_hook *hook, const char *address, int32_t request_code, const struct send_response *response);
 

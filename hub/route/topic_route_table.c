@@ -77,11 +77,15 @@ static void schedule_retry(struct topic_route_table *t, uint32_t in_ms)
         loop_timer_schedule(&t->retry_timer, event_loop_now_ns(t->loop) + in_ms * NS_PER_MS);
 }
 
+static const char *key_of(const struct topic_entry *entry, const struct create_topic *create)
+{
+    return create && create->key && create->key[0] ? create->key : entry->table->create_topic_key;
+}
+
 static void set_create_topic(struct topic_entry *entry, const struct create_topic *create)
 {
     const struct topic_route_table *t = entry->table;
-    bool own = create && create->key && create->key[0];
-    const char *key = own ? create->key : t->create_topic_key;
+    const char *key = key_of(entry, create);
     text_copy(entry->create_topic_key, sizeof(entry->create_topic_key), key, strlen(key));
     entry->create_topic_queue_nums = create && create->queue_nums ? create->queue_nums : t->default_topic_queue_nums;
 }
@@ -91,6 +95,7 @@ void topic_entry_park(struct topic_entry *entry, struct response_future *future,
     struct topic_route_table *t = entry->table;
     if (entry->waiting_count == 0)
         set_create_topic(entry, create);
+    future->create_topic = create;
     remoting_client_park(t->name_server->client, future, &entry->waiting, deadline_ns);
     entry->waiting_count++;
     schedule_retry(t, STORE_PATIENCE_MS);
@@ -420,13 +425,33 @@ static void route_refused(struct topic_entry *entry, const struct channel *chann
     without_answer(entry);
 }
 
+/* The topic does not exist, nor does the create-topic key that was asked for. Who waits with another key has it asked next. */
+static void key_is_missing(struct topic_entry *entry)
+{
+    for (uint32_t n = entry->waiting_count; n > 0 && entry->waiting_count > 0; n--) {
+        struct response_future *f = LIST_ENTRY(list_first(&entry->waiting), struct response_future, link);
+        if (strcmp(key_of(entry, f->create_topic), entry->create_topic_key) != 0) {
+            list_unlink(&f->link);
+            list_append(&entry->waiting, &f->link);
+            continue;
+        }
+        remoting_client_unpark(f);
+        entry->waiting_count--;
+        f->ops->resume(f, -ENOENT);
+    }
+    if (entry->waiting_count == 0)
+        return;
+    set_create_topic(entry, LIST_ENTRY(list_first(&entry->waiting), struct response_future, link)->create_topic);
+    ask_default_topic(entry);
+}
+
 static void on_default_route(void *ctx, struct channel *channel, const struct invoke_result *result)
 {
     struct topic_entry *entry = ctx;
     if (fetch_failed(entry, result))
         return;
     if (result->response->code != RESPONSE_SUCCESS)
-        resolve_waiting(entry, -ENOENT);
+        key_is_missing(entry);
     else if (take_answer(entry, result, ROUTE_DEFAULT_TOPIC) == 0)
         resolve_waiting(entry, 0);
     else
@@ -516,22 +541,13 @@ static int grow_buckets(struct topic_route_table *t)
     return 0;
 }
 
-static void add_field(struct byte_writer *w, char key, const char *value, size_t len)
-{
-    byte_writer_be16(w, 1);
-    byte_writer_u8(w, (uint8_t)key);
-    byte_writer_be32(w, (uint32_t)len);
-    byte_writer_bytes(w, value, len);
-}
-
 static void encode_header(struct topic_entry *e)
 {
-    char queue_nums[12];
-    int digits = snprintf(queue_nums, sizeof(queue_nums), "%u", e->table->default_topic_queue_nums);
     struct byte_writer w = byte_writer_of(e->header, sizeof(e->header));
-    add_field(&w, 'b', e->name, e->name_len);
-    add_field(&w, 'c', e->table->create_topic_key, strlen(e->table->create_topic_key));
-    add_field(&w, 'd', queue_nums, (size_t)digits);
+    byte_writer_be16(&w, 1);
+    byte_writer_u8(&w, 'b');
+    byte_writer_be32(&w, e->name_len);
+    byte_writer_bytes(&w, e->name, e->name_len);
     e->header_len = (uint16_t)w.pos;
 }
 

@@ -18,7 +18,7 @@
 
 #define TOPICS_MAX 5000u /* per instance */
 #define TOPIC_ENTRY_NAME_MAX 127
-#define TOPIC_HEADER_MAX (2u * (TOPIC_ENTRY_NAME_MAX + 7u) + 7u + 11u)
+#define TOPIC_HEADER_MAX (TOPIC_ENTRY_NAME_MAX + 7u)
 #define TOPIC_POLL_CONCURRENCY 64u /* route requests in flight during a poll */
 
 /** Routes that outlive the hub. Both run on the loop's thread and must not block; NULL functions: no store. */
@@ -64,7 +64,7 @@ struct topic_entry {
     char name[TOPIC_ENTRY_NAME_MAX + 1];
     uint8_t name_len;
     uint16_t header_len;
-    uint8_t header[TOPIC_HEADER_MAX]; /* ext fields b, c and d of a send, ready in the binary encoding */
+    uint8_t header[TOPIC_HEADER_MAX]; /* ext field b of a send, ready in the binary encoding */
     uint32_t refs;
     uint64_t last_used_ns; /* of the last release or send */
     enum route_source source;
@@ -134,7 +134,8 @@ void topic_entry_unref(struct topic_entry *entry);
 
 /**
  * Lets a future wait here until the topic has a route (its resume()) or its deadline passes, and asks for the route. If the
- * topic does not exist, the queues of @p create's key will do; NULL: the table's. With several that wait, the first decides.
+ * topic does not exist, the queues of @p create's key will do (NULL: the table's); the first one's key that has a route decides
+ * for all. It stays until the wait is over.
  */
 void topic_entry_park(struct topic_entry *entry, struct response_future *future, uint64_t deadline_ns, const struct create_topic *create);
 /** To be called when a parked future ended in another way than resume(). */

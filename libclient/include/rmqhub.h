@@ -148,7 +148,7 @@ typedef struct rmqhub_producer rmqhub_producer_t;
 
 /**
  * A producer of @p group, in 4.9.3's state CREATE_JUST. Setters work until it is started.
- * @return GROUP_ILLEGAL (empty, longer than 255, characters outside [%|a-zA-Z0-9_-], or DEFAULT_PRODUCER), NO_MEMORY.
+ * @return GROUP_ILLEGAL (null, blank, longer than 255, characters outside [%|a-zA-Z0-9_-], or DEFAULT_PRODUCER), NO_MEMORY.
  */
 RMQHUB_API int rmqhub_producer_new(rmqhub_t *hub, const char *group, rmqhub_producer_t **out);
 /** Which [cluster NAME] of the hub's configuration to use; default: its first one. */
@@ -159,6 +159,15 @@ RMQHUB_API int rmqhub_producer_set_namesrv(rmqhub_producer_t *p, const char *nam
 RMQHUB_API int rmqhub_producer_set_instance_name(rmqhub_producer_t *p, const char *name);
 RMQHUB_API int rmqhub_producer_set_unit_name(rmqhub_producer_t *p, const char *name);
 RMQHUB_API int rmqhub_producer_set_namespace(rmqhub_producer_t *p, const char *name_space);
+/** Another group, for a start that was refused with DUPLICATE_GROUP. GROUP_ILLEGAL as rmqhub_producer_new. */
+RMQHUB_API int rmqhub_producer_set_group(rmqhub_producer_t *p, const char *group);
+/**
+ * 4.9.3's createTopicKey and defaultTopicQueueNums (1 to 65535): a topic that does not exist yet is made by a broker that has
+ * the key's topic, with at most so many queues. Defaults: the hub's configuration, there TBW102 and 4. INVALID_ARGUMENT:
+ * rmqhub_last_problem names the rule.
+ */
+RMQHUB_API int rmqhub_producer_set_create_topic_key(rmqhub_producer_t *p, const char *topic);
+RMQHUB_API int rmqhub_producer_set_default_topic_queue_nums(rmqhub_producer_t *p, uint32_t queue_nums);
 /** 4.9.3's maxMessageSize: largest body in bytes, 1 to 4194304 (default). This version sends at most 262144. */
 RMQHUB_API int rmqhub_producer_set_max_message_size(rmqhub_producer_t *p, uint32_t bytes);
 

@@ -1,13 +1,33 @@
 #include "shm/message/validators.h"
 
+#include <stdbool.h>
+
+/* Java's Character.isWhitespace, of ASCII; the others are illegal characters anyway. */
+static bool is_blank(char c)
+{
+    return c == ' ' || (c >= '\t' && c <= '\r') || (c >= 0x1c && c <= 0x1f);
+}
+
+/* Limits count Java's chars: UTF-16 units, of which a character beyond the basic plane has two. */
+static size_t java_length(struct span text)
+{
+    size_t length = 0;
+    for (size_t i = 0; i < text.len; i++) {
+        unsigned char c = (unsigned char)text.data[i];
+        length += (c & 0xc0) != 0x80;
+        length += c >= 0xf0;
+    }
+    return length;
+}
+
 static const char *check_name(struct span name, size_t max_length, const char *empty, const char *too_long, const char *illegal)
 {
     size_t blank = 0;
     for (size_t i = 0; i < name.len; i++)
-        blank += name.data[i] == ' ' || (name.data[i] >= '\t' && name.data[i] <= '\r');
+        blank += is_blank(name.data[i]);
     if (blank == name.len)
         return empty;
-    if (name.len > max_length)
+    if (java_length(name) > max_length)
         return too_long;
     for (size_t i = 0; i < name.len; i++) {
         char c = name.data[i];
@@ -19,15 +39,18 @@ static const char *check_name(struct span name, size_t max_length, const char *e
 
 const char *validate_group(struct span group)
 {
+    if (!group.data)
+        return "the group is null: give it a name";
     return check_name(group, GROUP_MAX_LENGTH, "the group is blank: give it a name", "the group is longer than 255 characters",
                       "the group has a character outside [%|a-zA-Z0-9_-]");
 }
 
 const char *validate_producer_group(struct span group)
 {
-    if (span_equals(group, SPAN_LITERAL("DEFAULT_PRODUCER")))
-        return "the group must not be DEFAULT_PRODUCER: choose a name of your own";
-    return validate_group(group);
+    const char *rule = validate_group(group);
+    if (!rule && span_equals(group, SPAN_LITERAL("DEFAULT_PRODUCER")))
+        rule = "the group must not be DEFAULT_PRODUCER: choose a name of your own";
+    return rule;
 }
 
 const char *validate_topic(struct span topic)
@@ -41,6 +64,22 @@ const char *validate_send_topic(struct span topic)
     if (span_equals(topic, SPAN_LITERAL("SCHEDULE_TOPIC_XXXX")))
         return "sending to SCHEDULE_TOPIC_XXXX is forbidden: it is the broker's own";
     return validate_topic(topic);
+}
+
+const char *validate_create_topic_key(struct span topic)
+{
+    return check_name(topic, TOPIC_MAX_LENGTH, "create_topic_key is blank: 4.9.3's is TBW102",
+                      "create_topic_key is longer than 127 characters", "create_topic_key has a character outside [%|a-zA-Z0-9_-]");
+}
+
+const char *validate_default_topic_queue_nums(uint32_t queue_nums)
+{
+    return queue_nums == 0 || queue_nums > DEFAULT_TOPIC_QUEUE_NUMS_MAX ? "default_topic_queue_nums is not 1 to 65535" : NULL;
+}
+
+const char *validate_max_message_size(uint32_t bytes)
+{
+    return bytes == 0 || bytes > MAX_MESSAGE_SIZE ? "max_message_size is not 1 to 4194304 bytes" : NULL;
 }
 
 const char *validate_body_length(size_t len, size_t max_message_size)

@@ -14,8 +14,10 @@
 #define TOPIC_MAX_LENGTH 127u
 #define MAX_MESSAGE_SIZE (4u * 1024u * 1024u)
 #define PROPERTIES_MAX_LENGTH 32767u
+#define DEFAULT_TOPIC_QUEUE_NUMS_MAX 65535u
 
 /* Each returns NULL when the value is fine, else one line that names the rule. Static storage. */
+/** In 4.9.3's order: null (data == NULL), blank, length, characters. */
 const char *validate_group(struct span group);
 /** As validate_group, and refuses DEFAULT_PRODUCER, as a producer's start does. */
 const char *validate_producer_group(struct span group);
@@ -23,3 +25,8 @@ const char *validate_topic(struct span topic);
 /** As validate_topic, and refuses SCHEDULE_TOPIC_XXXX, to which nobody may send. */
 const char *validate_send_topic(struct span topic);
 const char *validate_body_length(size_t len, size_t max_message_size);
+
+/* Settings of a producer; 4.9.3 takes any value and fails later. */
+const char *validate_create_topic_key(struct span topic);
+const char *validate_default_topic_queue_nums(uint32_t queue_nums);
+const char *validate_max_message_size(uint32_t bytes);

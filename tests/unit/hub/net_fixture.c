@@ -432,8 +432,12 @@ static void on_complete(struct send_request *request, const struct send_outcome 
 
 void net_send_init(struct net_send *send, struct net_fixture *fx, struct producer *producer, struct topic_entry *topic)
 {
+    const char *why;
     memset(send, 0, sizeof(*send));
+    if (fx->settings.header_len == 0)
+        assert_int_equal(producer_settings_init(&fx->settings, &fx->config, SPAN_LITERAL(""), 0, 0, &why), 0);
     send->request = (struct send_request){.producer = producer,
+                                          .settings = &fx->settings,
                                           .topic = topic,
                                           .properties = "UNIQ_KEY\1"
                                                         "A\2WAIT\1true",

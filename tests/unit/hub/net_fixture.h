@@ -66,6 +66,7 @@ struct net_fixture {
     struct mq_client_manager *manager;
     struct mq_client_instance *instance;
     struct client_config config;
+    struct producer_settings settings; /* of every handle that sends */
     struct fake_server *name_servers[3], *brokers[3];
     char namesrv_addr[256];
     char route_body[1536];

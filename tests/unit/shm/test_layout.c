@@ -1,5 +1,5 @@
 /*
- * Golden facts of shared-memory layout 1.0. A change here is a change of the contract between
+ * Golden facts of shared-memory layout 2.0. A change here is a change of the contract between
  * library and hub: raise SHM_ABI_MAJOR (or MINOR, if older libraries stay welcome), say so in the
  * CHANGELOG, and add the new facts beside these.
  */
@@ -14,29 +14,29 @@
 #include "shm/attach_protocol.h"
 #include "shm/layout.h"
 
-static void test_layout_1_0_is_as_it_was(void **state)
+static void test_layout_2_0_is_as_it_was(void **state)
 {
     (void)state;
-    assert_int_equal(SHM_ABI_MAJOR, 1);
+    assert_int_equal(SHM_ABI_MAJOR, 2);
     assert_int_equal(SHM_ABI_MINOR, 0);
     assert_int_equal(SHM_C_BYTES, 827392);
     assert_int_equal(SHM_H_BYTES, 122880);
-    assert_true(shm_layout_fingerprint() == UINT64_C(0x20746b980c68d4f9));
+    assert_true(shm_layout_fingerprint() == UINT64_C(0x5bc9e410a6d32f53));
 }
 
-/* The bytes that a library of layout 1.0 sends, field by field where they stand. */
-static void test_an_attach_of_1_0_reads_as_it_did(void **state)
+/* The bytes that a library of layout 2.0 sends, field by field where they stand. */
+static void test_an_attach_of_2_0_reads_as_it_did(void **state)
 {
     static const unsigned char golden[] = {
-        0x4a, 0x54, 0x54, 0x41, 0x68, 0, 0, 0, 1, 0, 1, 0, 0, 0, 0, 0, 3, 0, 0, 0,
+        0x4a, 0x54, 0x54, 0x41, 0x68, 0, 0, 0, 2, 0, 2, 0, 0, 0, 0, 0, 3, 0, 0, 0,
     };
     struct attach_request request = {0};
     (void)state;
     memcpy(&request, golden, sizeof(golden));
     assert_int_equal(request.magic, ATTACH_MAGIC);
     assert_int_equal(request.bytes, sizeof(request));
-    assert_int_equal(request.abi_major_min, 1);
-    assert_int_equal(request.abi_major_max, 1);
+    assert_int_equal(request.abi_major_min, 2);
+    assert_int_equal(request.abi_major_max, 2);
     assert_int_equal(request.abi_minor, 0);
     assert_int_equal(request.flags, ATTACH_WITH_C | ATTACH_WITH_PREVIOUS_H);
     assert_int_equal(offsetof(struct attach_request, fingerprint), 24);
@@ -47,8 +47,8 @@ static void test_an_attach_of_1_0_reads_as_it_did(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_layout_1_0_is_as_it_was),
-        cmocka_unit_test(test_an_attach_of_1_0_reads_as_it_did),
+        cmocka_unit_test(test_layout_2_0_is_as_it_was),
+        cmocka_unit_test(test_an_attach_of_2_0_reads_as_it_did),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -22,7 +22,7 @@
 static struct net_fixture fx;
 static struct producer *producer;
 static struct topic_entry *topic;
-static struct net_send send;
+static struct net_send message;
 
 static int setup(void **state)
 {
@@ -45,7 +45,7 @@ static void join_topic(const char *name)
         assert_int_equal(producer_acquire(fx.instance, SPAN_LITERAL("G"), 1000, &producer, NULL), 0);
     topic = topic_entry_acquire(fx.instance, span_of(name), NULL);
     assert_non_null(topic);
-    net_send_init(&send, &fx, producer, topic);
+    net_send_init(&message, &fx, producer, topic);
 }
 
 /* A producer on topic T, connected. */
@@ -65,11 +65,11 @@ static void cold(void)
 
 static void expect(uint8_t outcome, int32_t code, const char *reason_part)
 {
-    assert_int_equal(send.completions, 1);
-    assert_int_equal(send.outcome.outcome, outcome);
-    assert_int_equal(send.outcome.code, code);
-    if (reason_part && !strstr(send.reason, reason_part))
-        fail_msg("\"%s\" does not say \"%s\"", send.reason, reason_part);
+    assert_int_equal(message.completions, 1);
+    assert_int_equal(message.outcome.outcome, outcome);
+    assert_int_equal(message.outcome.code, code);
+    if (reason_part && !strstr(message.reason, reason_part))
+        fail_msg("\"%s\" does not say \"%s\"", message.reason, reason_part);
 }
 
 static void a_stored_message_carries_what_the_broker_said(void **state)
@@ -77,17 +77,17 @@ static void a_stored_message_carries_what_the_broker_said(void **state)
     (void)state;
     warm_up();
     fx.brokers[0]->next_offset = INT64_C(5000000000);
-    producer_send(&send.request);
+    producer_send(&message.request);
     net_pump(&fx);
     expect(SEND_STORED, 0, "");
-    assert_int_equal(send.outcome.send_status, SEND_STATUS_OK);
-    assert_int_equal(send.outcome.queue_offset, INT64_C(5000000000));
-    assert_int_equal(send.outcome.queue_id, fake_server_last(fx.brokers[0], REQUEST_SEND_MESSAGE_V2)->queue_id);
-    assert_int_equal(send.outcome.offset_msg_id_len, 16);
-    assert_memory_equal(send.outcome.offset_msg_id, "\x7f\0\0\1\0\0\x51\xaf\0\0\0\0\x20\xf5\x63\x4c", 16);
-    assert_string_equal(send.broker, "broker-a");
-    assert_int_equal(send.outcome.attempts, 1);
-    assert_int_equal(send.outcome.flags, 0);
+    assert_int_equal(message.outcome.send_status, SEND_STATUS_OK);
+    assert_int_equal(message.outcome.queue_offset, INT64_C(5000000000));
+    assert_int_equal(message.outcome.queue_id, fake_server_last(fx.brokers[0], REQUEST_SEND_MESSAGE_V2)->queue_id);
+    assert_int_equal(message.outcome.offset_msg_id_len, 16);
+    assert_memory_equal(message.outcome.offset_msg_id, "\x7f\0\0\1\0\0\x51\xaf\0\0\0\0\x20\xf5\x63\x4c", 16);
+    assert_string_equal(message.broker, "broker-a");
+    assert_int_equal(message.outcome.attempts, 1);
+    assert_int_equal(message.outcome.flags, 0);
     assert_int_equal(producer->stored, 1);
     assert_int_equal(fx.instance->brokers.brokers[0]->stored, 1);
 }
@@ -99,11 +99,11 @@ static void late_flushes_are_stored_too(void **state)
     warm_up();
     for (int i = 0; i < 3; i++) {
         fx.brokers[0]->send_code = 10 + i;
-        net_send_init(&send, &fx, producer, topic);
-        producer_send(&send.request);
+        net_send_init(&message, &fx, producer, topic);
+        producer_send(&message.request);
         net_pump(&fx);
         expect(SEND_STORED, 10 + i, "");
-        assert_int_equal(send.outcome.send_status, status[i]);
+        assert_int_equal(message.outcome.send_status, status[i]);
     }
 }
 
@@ -112,7 +112,7 @@ static void a_refusal_is_not_stored_and_says_why(void **state)
     (void)state;
     warm_up();
     fx.brokers[0]->send_code = RESPONSE_SERVICE_NOT_AVAILABLE;
-    producer_send(&send.request);
+    producer_send(&message.request);
     net_pump(&fx);
     expect(SEND_NOT_STORED, RESPONSE_SERVICE_NOT_AVAILABLE, "broker broker-a answered 14: scripted");
 }
@@ -124,11 +124,11 @@ static void queues_are_taken_in_turn(void **state)
     warm_up();
     unsigned hits[2][2] = {{0}};
     for (int i = 0; i < 8; i++) {
-        net_send_init(&send, &fx, producer, topic);
-        producer_send(&send.request);
+        net_send_init(&message, &fx, producer, topic);
+        producer_send(&message.request);
         net_pump(&fx);
         expect(SEND_STORED, 0, "");
-        hits[send.outcome.broker_ix][send.outcome.queue_id]++;
+        hits[message.outcome.broker_ix][message.outcome.queue_id]++;
     }
     for (int i = 0; i < 4; i++)
         assert_int_equal(hits[i / 2][i % 2], 2);
@@ -139,15 +139,15 @@ static void an_explicit_queue_is_kept(void **state)
     (void)state;
     warm_up();
     for (int i = 0; i < 4; i++) {
-        net_send_init(&send, &fx, producer, topic);
-        send.request.queue_id = 1;
-        producer_send(&send.request);
+        net_send_init(&message, &fx, producer, topic);
+        message.request.queue_id = 1;
+        producer_send(&message.request);
         net_pump(&fx);
-        assert_int_equal(send.outcome.queue_id, 1);
+        assert_int_equal(message.outcome.queue_id, 1);
     }
-    net_send_init(&send, &fx, producer, topic);
-    send.request.queue_id = 9;
-    producer_send(&send.request);
+    net_send_init(&message, &fx, producer, topic);
+    message.request.queue_id = 9;
+    producer_send(&message.request);
     expect(SEND_NOT_STORED, CLIENT_ERROR_NOT_FOUND_TOPIC, "no writable queue 9");
 }
 
@@ -156,17 +156,17 @@ static void no_answer_is_unknown_at_the_deadline(void **state)
     (void)state;
     warm_up();
     fx.brokers[0]->mute = true;
-    producer_send(&send.request);
+    producer_send(&message.request);
     net_advance(&fx, 2999);
-    assert_int_equal(send.completions, 0);
+    assert_int_equal(message.completions, 0);
     net_advance(&fx, 20);
     expect(SEND_UNKNOWN, CLIENT_ERROR_ACCESS_BROKER_TIMEOUT, "did not answer before the deadline");
-    assert_true(send.outcome.wire_us >= 2999000);
+    assert_true(message.outcome.wire_us >= 2999000);
     /* The late answer meets nobody. */
     const struct fake_request *r = fake_server_last(fx.brokers[0], REQUEST_SEND_MESSAGE_V2);
     fake_server_reply(fake_server_last_conn(fx.brokers[0]), r->opaque, 0, NULL, NULL, 0, (struct span){"", 0});
     net_pump(&fx);
-    assert_int_equal(send.completions, 1);
+    assert_int_equal(message.completions, 1);
     assert_int_equal(fx.instance->remoting.responses.counters.late_or_unknown, 1);
     assert_int_equal(fx.instance->brokers.brokers[0]->master->counters.unknown_replies, 1);
 }
@@ -177,7 +177,7 @@ static void a_lost_connection_is_unknown_at_once(void **state)
     for (int reset = 0; reset < 2; reset++) {
         warm_up();
         fx.brokers[0]->mute_code = REQUEST_SEND_MESSAGE_V2;
-        producer_send(&send.request);
+        producer_send(&message.request);
         net_pump(&fx);
         fake_server_drop_conns(fx.brokers[0], reset);
         net_pump(&fx);
@@ -191,19 +191,19 @@ static void a_refused_connection_proves_not_stored(void **state)
     (void)state;
     cold();
     fake_server_unlisten(fx.brokers[0]);
-    producer_send(&send.request);
+    producer_send(&message.request);
     net_pump(&fx);
     expect(SEND_NOT_STORED, CLIENT_ERROR_CONNECT_BROKER, "Connection refused");
-    assert_non_null(strstr(send.reason, fx.brokers[0]->address));
-    assert_int_equal(send.outcome.attempts, 0);
+    assert_non_null(strstr(message.reason, fx.brokers[0]->address));
+    assert_int_equal(message.outcome.attempts, 0);
     /* During the back-off a new one waits for the next attempt, and gets through. */
-    net_send_init(&send, &fx, producer, topic);
-    producer_send(&send.request);
-    assert_int_equal(send.completions, 0);
+    net_send_init(&message, &fx, producer, topic);
+    producer_send(&message.request);
+    assert_int_equal(message.completions, 0);
     fake_server_listen(fx.brokers[0]);
     net_advance(&fx, 200);
     expect(SEND_STORED, 0, "");
-    assert_true(send.outcome.connect_us > 0);
+    assert_true(message.outcome.connect_us > 0);
 }
 
 static void no_route_is_not_stored_at_once(void **state)
@@ -212,10 +212,10 @@ static void no_route_is_not_stored_at_once(void **state)
     producer = NULL;
     fx.name_servers[0]->topic_count = 0;
     join_topic("missing");
-    producer_send(&send.request);
+    producer_send(&message.request);
     net_pump(&fx);
     expect(SEND_NOT_STORED, CLIENT_ERROR_NOT_FOUND_TOPIC, "no route for topic missing: create it");
-    assert_non_null(strstr(send.reason, "answered 17"));
+    assert_non_null(strstr(message.reason, "answered 17"));
 }
 
 static void a_new_topic_takes_the_default_topics_queues(void **state)
@@ -224,7 +224,7 @@ static void a_new_topic_takes_the_default_topics_queues(void **state)
     producer = NULL;
     net_set_route(&fx, 1, 8);
     join_topic("fresh");
-    producer_send(&send.request);
+    producer_send(&message.request);
     net_pump(&fx);
     expect(SEND_STORED, 0, "");
     assert_int_equal(topic->source, ROUTE_DEFAULT_TOPIC);
@@ -242,7 +242,7 @@ static void a_topic_that_nobody_may_write_is_refused(void **state)
     while ((perm = strstr(fx.route_body, "\"perm\":6")) != NULL)
         perm[7] = '4';
     cold();
-    producer_send(&send.request);
+    producer_send(&message.request);
     net_pump(&fx);
     expect(SEND_NOT_STORED, CLIENT_ERROR_NOT_FOUND_TOPIC, "has no writable queue");
 }
@@ -252,12 +252,12 @@ static void silent_nameservers_are_named_at_the_deadline(void **state)
     (void)state;
     cold();
     fake_server_unlisten(fx.name_servers[0]);
-    producer_send(&send.request);
+    producer_send(&message.request);
     net_advance(&fx, 2990);
-    assert_int_equal(send.completions, 0);
+    assert_int_equal(message.completions, 0);
     net_advance(&fx, 30);
     expect(SEND_NOT_STORED, CLIENT_ERROR_ACCESS_BROKER_TIMEOUT, "waiting for the route of topic T");
-    assert_non_null(strstr(send.reason, fx.name_servers[0]->address));
+    assert_non_null(strstr(message.reason, fx.name_servers[0]->address));
     assert_int_equal(topic->waiting_count, 0);
 }
 
@@ -266,11 +266,11 @@ static void a_nameserver_that_hangs_is_named_at_the_deadline(void **state)
     (void)state;
     cold();
     fx.name_servers[0]->mute = true;
-    send.request.deadline_ns = event_loop_now_ns(fx.loop) + NS_PER_S;
-    producer_send(&send.request);
+    message.request.deadline_ns = event_loop_now_ns(fx.loop) + NS_PER_S;
+    producer_send(&message.request);
     net_advance(&fx, 1030);
     expect(SEND_NOT_STORED, CLIENT_ERROR_ACCESS_BROKER_TIMEOUT, "has not answered");
-    assert_non_null(strstr(send.reason, fx.name_servers[0]->address));
+    assert_non_null(strstr(message.reason, fx.name_servers[0]->address));
 }
 
 static void a_nameserver_that_returns_lets_the_waiting_go(void **state)
@@ -278,7 +278,7 @@ static void a_nameserver_that_returns_lets_the_waiting_go(void **state)
     (void)state;
     cold();
     fake_server_unlisten(fx.name_servers[0]);
-    producer_send(&send.request);
+    producer_send(&message.request);
     net_advance(&fx, 500);
     fake_server_listen(fx.name_servers[0]);
     net_advance(&fx, 2400);
@@ -289,8 +289,8 @@ static void a_passed_deadline_is_never_sent(void **state)
 {
     (void)state;
     warm_up();
-    send.request.deadline_ns = fx.now_ns;
-    producer_send(&send.request);
+    message.request.deadline_ns = fx.now_ns;
+    producer_send(&message.request);
     expect(SEND_NOT_STORED, CLIENT_ERROR_ACCESS_BROKER_TIMEOUT, "had passed before");
     net_pump(&fx);
     assert_int_equal(fake_server_count(fx.brokers[0], REQUEST_SEND_MESSAGE_V2), 0);
@@ -331,8 +331,8 @@ static void a_blocked_connection_gives_each_message_its_true_outcome(void **stat
     net_advance(&fx, 100);
     /* Only what was reported UNKNOWN arrives; the last of them may have been cut nowhere. */
     assert_int_equal(fake_server_count(fx.brokers[0], REQUEST_SEND_MESSAGE_V2), unknown);
-    net_send_init(&send, &fx, producer, topic);
-    producer_send(&send.request);
+    net_send_init(&message, &fx, producer, topic);
+    producer_send(&message.request);
     net_pump(&fx);
     expect(SEND_STORED, 0, "");
     free(sends);
@@ -370,9 +370,9 @@ static void the_largest_message_passes(void **state)
     size_t len = (size_t)4 << 20;
     char *body = calloc(1, len);
     warm_up();
-    send.request.body = body;
-    send.request.body_len = (uint32_t)(len / 8); /* the scripted broker reads 1 MiB at most */
-    producer_send(&send.request);
+    message.request.body = body;
+    message.request.body_len = (uint32_t)(len / 8); /* the scripted broker reads 1 MiB at most */
+    producer_send(&message.request);
     net_advance(&fx, 50);
     expect(SEND_STORED, 0, "");
     assert_int_equal(fake_server_last(fx.brokers[0], REQUEST_SEND_MESSAGE_V2)->body_len, len / 8);
@@ -383,9 +383,9 @@ static void oneway_completes_when_written(void **state)
 {
     (void)state;
     warm_up();
-    send.request.mode = SEND_ONEWAY;
-    producer_send(&send.request);
-    assert_int_equal(send.completions, 0);
+    message.request.mode = SEND_ONEWAY;
+    producer_send(&message.request);
+    assert_int_equal(message.completions, 0);
     net_pump(&fx);
     expect(SEND_UNKNOWN, 0, "oneway");
     const struct fake_request *r = fake_server_last(fx.brokers[0], REQUEST_SEND_MESSAGE_V2);
@@ -399,8 +399,8 @@ static void oneway_before_a_connection_is_not_stored_when_there_is_none(void **s
     (void)state;
     cold();
     fake_server_unlisten(fx.brokers[0]);
-    send.request.mode = SEND_ONEWAY;
-    producer_send(&send.request);
+    message.request.mode = SEND_ONEWAY;
+    producer_send(&message.request);
     net_pump(&fx);
     expect(SEND_NOT_STORED, CLIENT_ERROR_CONNECT_BROKER, NULL);
 }
@@ -409,15 +409,15 @@ static void a_tainted_message_is_never_not_stored(void **state)
 {
     (void)state;
     warm_up();
-    send.request.tainted = true;
-    producer_send(&send.request);
+    message.request.tainted = true;
+    producer_send(&message.request);
     net_pump(&fx);
     expect(SEND_STORED, 0, "");
-    assert_int_equal(send.outcome.flags, SEND_FLAG_MAYBE_DUPLICATED);
+    assert_int_equal(message.outcome.flags, SEND_FLAG_MAYBE_DUPLICATED);
     fx.brokers[0]->send_code = 1;
-    net_send_init(&send, &fx, producer, topic);
-    send.request.tainted = true;
-    producer_send(&send.request);
+    net_send_init(&message, &fx, producer, topic);
+    message.request.tainted = true;
+    producer_send(&message.request);
     net_pump(&fx);
     expect(SEND_UNKNOWN, 1, "answered 1");
 }
@@ -426,16 +426,16 @@ static void bad_properties_are_refused_from_the_copy(void **state)
 {
     (void)state;
     warm_up();
-    send.request.properties = "novalue\1\2x";
-    send.request.properties_len = 10;
-    producer_send(&send.request);
+    message.request.properties = "novalue\1\2x";
+    message.request.properties_len = 10;
+    producer_send(&message.request);
     expect(SEND_NOT_STORED, RESPONSE_MESSAGE_ILLEGAL, "properties");
     net_pump(&fx);
     assert_int_equal(fake_server_count(fx.brokers[0], REQUEST_SEND_MESSAGE_V2), 0);
     assert_int_equal(fx.instance->remoting.responses.count, 0);
-    net_send_init(&send, &fx, producer, topic);
-    send.request.properties_len = 32768;
-    producer_send(&send.request);
+    net_send_init(&message, &fx, producer, topic);
+    message.request.properties_len = 32768;
+    producer_send(&message.request);
     expect(SEND_NOT_STORED, RESPONSE_MESSAGE_ILLEGAL, "properties");
 }
 
@@ -443,23 +443,23 @@ static void a_cancel_takes_back_what_was_not_written(void **state)
 {
     (void)state;
     warm_up();
-    producer_send(&send.request);
-    producer_cancel(&send.request, "evicted"); /* still in the round's buffer */
+    producer_send(&message.request);
+    producer_cancel(&message.request, "evicted"); /* still in the round's buffer */
     expect(SEND_NOT_STORED, -1, "evicted");
     net_pump(&fx);
     assert_int_equal(fake_server_count(fx.brokers[0], REQUEST_SEND_MESSAGE_V2), 0);
     fx.brokers[0]->mute = true;
-    net_send_init(&send, &fx, producer, topic);
-    producer_send(&send.request);
+    net_send_init(&message, &fx, producer, topic);
+    producer_send(&message.request);
     net_pump(&fx);
-    producer_cancel(&send.request, "evicted");
+    producer_cancel(&message.request, "evicted");
     expect(SEND_UNKNOWN, -1, "evicted");
     producer = NULL;
     join_topic("elsewhere");
     fake_server_unlisten(fx.name_servers[0]);
     fake_server_drop_conns(fx.name_servers[0], false);
-    producer_send(&send.request);
-    producer_cancel(&send.request, "evicted"); /* while it waits for a route */
+    producer_send(&message.request);
+    producer_cancel(&message.request, "evicted"); /* while it waits for a route */
     expect(SEND_NOT_STORED, -1, "evicted");
     assert_int_equal(topic->waiting_count, 0);
 }
@@ -470,7 +470,7 @@ static void the_end_of_the_hub_completes_what_is_left(void **state)
     struct net_send waiting;
     warm_up();
     fx.brokers[0]->mute = true;
-    producer_send(&send.request);
+    producer_send(&message.request);
     net_pump(&fx);
     struct topic_entry *other = topic_entry_acquire(fx.instance, SPAN_LITERAL("other"), NULL);
     fx.name_servers[0]->mute = true;
@@ -487,8 +487,8 @@ static void both_header_encodings_say_the_same(void **state)
 {
     (void)state;
     warm_up();
-    send.request.msg_flag = -7;
-    send.request.sys_flag = 1;
+    message.request.msg_flag = -7;
+    message.request.sys_flag = 1;
     for (int json = 0; json < 2; json++) {
         char scratch[REMOTING_SCRATCH_BYTES];
         const char *missing;
@@ -496,9 +496,9 @@ static void both_header_encodings_say_the_same(void **state)
         struct remoting_command cmd;
         struct send_message_header h;
         fx.instance->remoting.settings.serialize_type = json ? SERIALIZE_JSON : SERIALIZE_ROCKETMQ;
-        char *buf = malloc(send_frame_bound(&send.request));
-        assert_int_equal(send_frame_encode(&send.request, -5, 3, INT64_C(1700000000123), buf, &len), 0);
-        assert_true(len <= send_frame_bound(&send.request));
+        char *buf = malloc(send_frame_bound(&message.request));
+        assert_int_equal(send_frame_encode(&message.request, -5, 3, INT64_C(1700000000123), buf, &len), 0);
+        assert_true(len <= send_frame_bound(&message.request));
         size_t split;
         assert_int_equal(remoting_frame_split(buf, len, &split), 0);
         assert_int_equal(split, len);
@@ -511,7 +511,7 @@ static void both_header_encodings_say_the_same(void **state)
         assert_true(span_equals(h.producer_group, SPAN_LITERAL("G")));
         assert_true(span_equals(h.topic, SPAN_LITERAL("T")));
         assert_true(span_equals(h.default_topic, SPAN_LITERAL("TBW102")));
-        assert_true(span_equals(h.properties, (struct span){send.request.properties, send.request.properties_len}));
+        assert_true(span_equals(h.properties, (struct span){message.request.properties, message.request.properties_len}));
         assert_int_equal(h.default_topic_queue_nums, 4);
         assert_int_equal(h.queue_id, 3);
         assert_int_equal(h.born_timestamp_ms, INT64_C(1700000000123));
@@ -523,7 +523,7 @@ static void both_header_encodings_say_the_same(void **state)
         free(buf);
     }
     fx.instance->remoting.settings.serialize_type = SERIALIZE_JSON;
-    producer_send(&send.request);
+    producer_send(&message.request);
     net_pump(&fx);
     expect(SEND_STORED, 0, "");
 }

@@ -365,6 +365,12 @@ void registration_announce(struct registration *reg)
     heartbeat_at(reg, reg->heartbeat_sent_ns == 0 || soon < now ? now : soon);
 }
 
+void registration_announce_now(struct registration *reg)
+{
+    if (reg->channel->state == CHANNEL_CONNECTED && reg->step == REGISTRATION_IDLE && heartbeats_go_out(reg))
+        heartbeat_at(reg, now_of(reg));
+}
+
 void registration_step_soon(struct registration *reg)
 {
     step_at(reg, now_of(reg));

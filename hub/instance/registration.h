@@ -18,11 +18,11 @@
 
 #include "hub/instance/producer_table.h"
 #include "hub/loop/event_loop.h"
+#include "hub/remoting/channel.h"
 #include "shm/base/clock.h"
 #include "shm/base/list.h"
 
 struct broker;
-struct channel;
 struct mq_client_instance;
 struct producer;
 
@@ -72,5 +72,15 @@ void registration_step(struct registration *registration);
 void registration_step_soon(struct registration *registration);
 void registration_free(struct registration *registration);
 bool registration_knows(const struct registration *registration, const struct producer *producer);
+
+/** Announces now what would be announced soon, unless something is on its way. */
+void registration_announce_now(struct registration *registration);
+/** Before a request of @p producer goes to @p channel: a broker should know the group by then (4.9.3's start waits for that). */
+static inline void registration_before_send(struct channel *channel, const struct producer *producer)
+{
+    struct registration *reg = channel->session;
+    if (reg && !(reg->announced[producer->index / 64] >> (producer->index % 64) & 1))
+        registration_announce_now(reg);
+}
 
 const char *registration_step_name(enum registration_step step);

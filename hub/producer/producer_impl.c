@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "hub/instance/registration.h"
 #include "hub/producer/send_frame.h"
 #include "hub/protocol/codes.h"
 #include "shm/base/clock.h"
@@ -262,6 +263,7 @@ static void send_on(struct send_request *rq, const struct message_queue *queue)
     queue->broker->sends++;
     if (channel->state != CHANNEL_CONNECTED)
         rq->connect_from_ns = event_loop_now_ns(loop_of(rq));
+    registration_before_send(channel, rq->producer);
     remoting_client_submit(channel->client, channel, &rq->future, rq->deadline_ns);
 }
 

@@ -2,6 +2,7 @@
 """What a broker knows of producer groups while they come and go: the two unregister hazards, played against a broker
 that expires registrations as 4.9.3 does, only forty times faster."""
 
+import json
 import re
 import time
 
@@ -50,6 +51,28 @@ class Registrations(SystemTest):
         self.assertEqual({row[5] for row in self.groups().values()}, {"replies_to=" + connection[0]})
         self.assertEqual([row[5] for row in self.marker().values()], ["replies_to=" + connection[0]])
         self.finish_sender(self.keeper, OK)
+
+
+class OneClientIdTwice(SystemTest):
+    """Two hubs that were given the same address and instance name, as on two hosts that were cloned from one."""
+
+    def start_one(self, name):
+        self.runtime_dir, self.state_dir, self.log = self.dir / name, self.dir / (name + "-state"), self.dir / (name + ".log")
+        conf = self.file(name + ".conf", f"[hub]\nlinger_ms = 0\n[cluster c]\nnamesrv_addr = {self.broker.namesrv}\nclient_ip = 192.0.2.2\n")
+        self.start_hub("-c", conf)
+        return self.start_sender("--instance", "twin", "--count", "300", "--rate", "10")
+
+    def problems(self, name):
+        self.runtime_dir = self.dir / name
+        return [item for item in json.loads(self.rmqhub("problems", "--json").stdout)["items"] if item["rule"] == "duplicate-client-id"]
+
+    def test_both_hubs_say_so(self):
+        self.broker = self.start_broker()
+        for name in ("a", "b"):
+            self.start_one(name)
+        for name in ("a", "b"):
+            wait_until(lambda name=name: self.problems(name), 20, "the hub to see the other one")
+            self.assertEqual([item["object"] for item in self.problems(name)], ["192.0.2.2@twin"])
 
 
 if __name__ == "__main__":

@@ -206,7 +206,9 @@ int mq_client_manager_get_or_create(struct mq_client_manager *m, const struct in
         client_config_find_ip(client_ip, sizeof(client_ip));
     struct mq_client_instance *in = find(m, &resolved, client_ip);
     if (in) {
-        LOG_INFO(in->client_id, "returned previous client instance, factory index %u", in->factory_index);
+        bool same = strcmp(in->cluster, resolved.cluster) == 0;
+        LOG_INFO(in->client_id, "returned previous client instance, factory index %u%s%s%s", in->factory_index,
+                 same ? "" : "; it has the settings of cluster ", same ? "" : in->cluster, same ? "" : ", which asked first");
         mq_client_instance_revive(in);
         *out = in;
         return 0;

@@ -181,6 +181,7 @@ static void a_name_is_drawn_once_and_outlives_the_hub(void **state)
     assert_string_equal(before, "192.0.2.2@4711#1");
     assert_string_not_equal(before, other);
     assert_ptr_equal(get(NULL, NULL, "DEFAULT", NULL), get("main", "127.0.0.1:1", "", ""));
+    assert_ptr_equal(get("twin", NULL, NULL, NULL), get("main", NULL, NULL, NULL)); /* the servers count, not what they are called */
     assert_int_equal(kept.asked, 2);
     mq_client_manager_free(fx.manager); /* the next hub, with the same state directory; asked in another order */
     fx.manager = new_manager();

@@ -89,14 +89,21 @@ static void update_problem(struct mq_client_instance *in)
                   where, in->duplicates.other);
 }
 
+/* What a broker calls addresses is its text: made fit for people. */
+static void name_addresses(struct mq_client_instance *in, const struct addresses *found)
+{
+    char text[2][sizeof(in->duplicates.other) / 2 - 1];
+    for (unsigned i = 0; i < 2; i++)
+        text_escape(text[i], sizeof(text[i]), found->at[i].data, found->at[i].len);
+    snprintf(in->duplicates.other, sizeof(in->duplicates.other), "%s, %s", text[0], text[1]);
+}
+
 static void note_answer(struct registration *reg, const struct addresses *found)
 {
-    struct mq_client_instance *in = reg->instance;
     reg->duplicate_seen = found->count > 1;
     if (reg->duplicate_seen)
-        snprintf(in->duplicates.other, sizeof(in->duplicates.other), "%.*s, %.*s", (int)(found->at[0].len < 30 ? found->at[0].len : 30),
-                 found->at[0].data, (int)(found->at[1].len < 30 ? found->at[1].len : 30), found->at[1].data);
-    update_problem(in);
+        name_addresses(reg->instance, found);
+    update_problem(reg->instance);
 }
 
 /* The connection may have been left, or be another one by now. */

@@ -65,7 +65,7 @@ struct mq_client_instance {
     struct duplicate_client_id {
         uint64_t checks, answers, failures; /* requests sent, answered, not answered with a list */
         uint32_t brokers;                   /* that know another address under our clientId now */
-        char other[64];                     /* one of those addresses */
+        char other[128];                    /* two of the addresses there */
     } duplicates;
     void (*changed)(void *ctx);
     void *changed_ctx;

@@ -327,6 +327,36 @@ static void an_old_connection_of_our_own_is_none(void **state)
     assert_true(is_problem(&problem));
 }
 
+static bool answer_garbage(struct fake_server *s, struct fake_conn *c, const struct remoting_command *cmd)
+{
+    static const char *const bodies[] = {
+        "{\"connectionSet\":null}",
+        "{\"connectionSet\":[null]}",
+        "[]",
+        "{\"connectionSet\":[{\"clientAddr\":7}]}",
+        "{\"connectionSet\":[{\"clientId\":\"192.0.2.2@unit\"},{\"clientId\":\"192.0.2.2@unit\"}]}",
+        "{\"connectionSet\":[{\"clientAddr\":\"a\",\"clientId\":\"192.0.2.2@unit\"},{\"clientAddr\":\"b\""};
+    if (cmd->code != REQUEST_GET_PRODUCER_CONNECTION_LIST)
+        return false;
+    unsigned *next = s->hook_ctx;
+    fake_server_reply(c, cmd->opaque, 0, NULL, NULL, 0, span_of(bodies[(*next)++ % 6]));
+    return true;
+}
+
+static void garbage_is_no_answer(void **state)
+{
+    (void)state;
+    struct problem problem;
+    unsigned next = 0;
+    connect_broker();
+    fx.brokers[0]->hook = answer_garbage;
+    fx.brokers[0]->hook_ctx = &next;
+    net_advance(&fx, 330000);
+    assert_int_equal(next, 6);
+    assert_int_equal(fake_server_open_conns(fx.brokers[0]), 1);
+    assert_false(is_problem(&problem));
+}
+
 static void answers_that_tell_nothing_change_nothing(void **state)
 {
     (void)state;
@@ -362,6 +392,7 @@ int main(void)
         C(no_client_id_twice_in_one_hub),
         T(another_address_under_our_id_is_a_problem_until_it_goes),
         T(an_old_connection_of_our_own_is_none),
+        T(garbage_is_no_answer),
         T(answers_that_tell_nothing_change_nothing),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

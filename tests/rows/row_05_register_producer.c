@@ -1,8 +1,6 @@
 /*
  * Row 5: MQClientInstance.registerProducer. A group is one producer however many
- * processes of one user join it; the last one out leaves it to its linger. (That one
- * process may not register a group twice under an explicit instance name is row 1's
- * and the library's: they know the processes.)
+ * processes of one user join it; the last one out leaves it to its linger.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -14,6 +12,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "hub/producer/default_mq_producer.h"
 #include "hub/protocol/codes.h"
 #include "shm/base/clock.h"
 #include "tests/unit/hub/net_fixture.h"
@@ -143,6 +142,37 @@ static void a_new_group_is_announced_at_once(void **state)
     assert_true(fake_request_names(fake_server_last(fx.brokers[0], REQUEST_HEART_BEAT), "H"));
 }
 
+static int start_handle(struct default_mq_producer *handle, const char *group, const char *instance_name, const void *client)
+{
+    const struct default_mq_producer_options options = {
+        .group = span_of(group), .key = {.instance_name = instance_name}, .uid = 1000, .client = client};
+    return default_mq_producer_start(handle, fx.manager, &options);
+}
+
+/* The "client" of 4.9.3's rule is a process here: others join. */
+static void one_process_cannot_register_a_group_twice(void **state)
+{
+    (void)state;
+    static const char one, other;
+    struct default_mq_producer handles[5];
+    net_instance(&fx);
+    for (unsigned i = 0; i < 5; i++)
+        default_mq_producer_init(&handles[i]);
+    assert_int_equal(start_handle(&handles[0], "G", "unit", &one), 0);
+    assert_int_equal(start_handle(&handles[1], "G", "unit", &one), -EEXIST);
+    assert_int_equal(handles[1].service_state, SERVICE_CREATE_JUST);
+    assert_int_equal(handles[0].producer->refs, 1);
+    assert_int_equal(start_handle(&handles[1], "H", "unit", &one), 0); /* the same handle, another group */
+    assert_int_equal(start_handle(&handles[2], "G", "unit", &other), 0);
+    assert_ptr_equal(handles[2].producer, handles[0].producer);
+    assert_int_equal(handles[0].producer->refs, 2);
+    assert_int_equal(start_handle(&handles[3], "G", "DEFAULT", &one), 0); /* without an explicit name it joins */
+    assert_int_equal(start_handle(&handles[4], "G", "DEFAULT", &one), 0);
+    assert_int_equal(handles[4].producer->refs, 2);
+    for (unsigned i = 0; i < 5; i++)
+        default_mq_producer_shutdown(&handles[i], true);
+}
+
 static void what_is_refused_leaves_nothing(void **state)
 {
     (void)state;
@@ -179,7 +209,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         T(a_group_is_one_producer_with_a_count), T(a_group_belongs_to_the_user_who_registered_it),
         T(the_last_one_out_starts_the_linger),   T(a_final_leave_does_not_linger),
-        T(a_new_group_is_announced_at_once),     T(what_is_refused_leaves_nothing),
+        T(a_new_group_is_announced_at_once),     T(one_process_cannot_register_a_group_twice),
+        T(what_is_refused_leaves_nothing),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -55,6 +55,44 @@ static void names_have_the_conditions_of_493(void **state)
     check_names(validate_send_topic, TOPIC_MAX_LENGTH);
 }
 
+static void a_group_is_there_before_it_is_anything_else(void **state)
+{
+    (void)state;
+    assert_non_null(strstr(validate_group((struct span){NULL, 0}), "null"));
+    assert_non_null(strstr(validate_producer_group((struct span){NULL, 0}), "null"));
+    assert_non_null(strstr(validate_group(SPAN_LITERAL("\x1c\x1f\t ")), "blank"));
+}
+
+/* As Java counts: e-acute is one char of two bytes, a smiley two chars of four. */
+static void lengths_count_java_s_chars(void **state)
+{
+    (void)state;
+    char buf[4 * GROUP_MAX_LENGTH + 8];
+    for (size_t i = 0; i + 2 <= sizeof(buf); i += 2)
+        memcpy(buf + i, "\xc3\xa9", 2);
+    assert_non_null(strstr(validate_group((struct span){buf, 2 * GROUP_MAX_LENGTH}), "character outside"));
+    assert_non_null(strstr(validate_group((struct span){buf, 2 * GROUP_MAX_LENGTH + 2}), "longer"));
+    for (size_t i = 0; i + 4 <= sizeof(buf); i += 4)
+        memcpy(buf + i, "\xf0\x9f\x98\x80", 4);
+    assert_non_null(strstr(validate_group((struct span){buf, 4 * 127}), "character outside"));
+    assert_non_null(strstr(validate_group((struct span){buf, 4 * 128}), "longer"));
+}
+
+static void settings_of_a_producer_have_limits(void **state)
+{
+    (void)state;
+    assert_null(validate_create_topic_key(SPAN_LITERAL("TBW102")));
+    assert_non_null(strstr(validate_create_topic_key(SPAN_LITERAL("")), "create_topic_key is blank"));
+    assert_non_null(strstr(validate_create_topic_key(SPAN_LITERAL("a b")), "create_topic_key has"));
+    assert_null(validate_default_topic_queue_nums(1));
+    assert_null(validate_default_topic_queue_nums(65535));
+    assert_non_null(validate_default_topic_queue_nums(0));
+    assert_non_null(validate_default_topic_queue_nums(65536));
+    assert_null(validate_max_message_size(MAX_MESSAGE_SIZE));
+    assert_non_null(validate_max_message_size(MAX_MESSAGE_SIZE + 1));
+    assert_non_null(validate_max_message_size(0));
+}
+
 static void some_names_are_not_for_producers(void **state)
 {
     (void)state;
@@ -254,6 +292,9 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(names_have_the_conditions_of_493),
+        cmocka_unit_test(a_group_is_there_before_it_is_anything_else),
+        cmocka_unit_test(lengths_count_java_s_chars),
+        cmocka_unit_test(settings_of_a_producer_have_limits),
         cmocka_unit_test(some_names_are_not_for_producers),
         cmocka_unit_test(bodies_have_a_length),
         cmocka_unit_test(properties_are_joined_and_taken_apart),

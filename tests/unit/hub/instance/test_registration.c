@@ -328,6 +328,46 @@ static void a_master_that_moves_is_left_politely(void **state)
     assert_true(fake_request_names(fake_server_last(fx.brokers[1], REQUEST_HEART_BEAT), "G"));
 }
 
+static unsigned count_links(const struct list_link *list)
+{
+    unsigned n = 0;
+    for (const struct list_link *it = list->next; it != list; it = it->next)
+        n++;
+    return n;
+}
+
+/* Routes that change all the time, with sends in between, leave as much behind as one that stands still. */
+static void flapping_routes_leave_nothing_behind(void **state)
+{
+    (void)state;
+    struct net_send send;
+    fx.config.poll_name_server_interval_ms = fx.config.heartbeat_broker_interval_ms = 1000;
+    net_set_route(&fx, 3, 1);
+    struct producer *p = join("G");
+    struct topic_entry *topic = connect_broker();
+    srand(11);
+    for (unsigned i = 0; i < 300; i++) {
+        net_set_route(&fx, 1 + (unsigned)rand() % 3, 1 + (unsigned)rand() % 4);
+        net_advance(&fx, 100 + (unsigned)rand() % 900);
+        net_send_init(&send, &fx, p, topic);
+        producer_send(&send.request);
+        net_pump(&fx);
+        assert_int_equal(send.outcome.outcome, SEND_STORED);
+        for (unsigned b = 0; b < 3; b++)
+            fx.brokers[b]->log_count = fx.name_servers[b]->log_count = 0; /* the log is finite */
+    }
+    net_set_route(&fx, 3, 1);
+    net_advance(&fx, 5000);
+    assert_int_equal(count_links(&fx.instance->registrations), 3);
+    assert_int_equal(count_links(&fx.instance->remoting.channels), 4);
+    for (unsigned b = 0; b < 3; b++)
+        assert_int_equal(fake_server_open_conns(fx.brokers[b]), 1);
+    net_set_route(&fx, 1, 1);
+    net_advance(&fx, 5000);
+    assert_int_equal(count_links(&fx.instance->registrations), 1);
+    assert_int_equal(count_links(&fx.instance->remoting.channels), 2);
+}
+
 static void a_drain_unregisters_everything(void **state)
 {
     (void)state;
@@ -441,6 +481,7 @@ int main(void)
         T(expired_sends_ask_for_a_heartbeat),
         T(a_refused_heartbeat_is_recorded_and_keeps_the_connection),
         T(a_master_that_moves_is_left_politely),
+        T(flapping_routes_leave_nothing_behind),
         T(a_drain_unregisters_everything),
         T(an_unused_instance_ends_and_can_come_back),
         T(groups_belong_to_the_user_who_registered_them),

@@ -3,8 +3,14 @@
 recorded_java.trace was written by tests/real's check "conformance"; it never gets old, because 4.9.3 does not change."""
 
 import copy
+import json
 import pathlib
+import re
+import socket
+import struct
 import sys
+import tempfile
+import threading
 import unittest
 
 HERE = pathlib.Path(__file__).resolve().parent
@@ -12,6 +18,8 @@ sys.path.insert(0, str(HERE.parent / "support"))
 
 import client_trace
 import compare
+from recorded_run import RecordingProxy
+from remoting_frame import read_frame
 
 MARKS = client_trace.read_marks((HERE / "recorded_java.marks").read_text())
 ROWS = client_trace.read_rows(HERE / "recorded_java.trace")
@@ -32,7 +40,7 @@ class ComparisonTest(unittest.TestCase):
 
     def assert_fact(self, pattern, marks=None):
         found = facts(self.rows, marks)
-        self.assertTrue(any(compare.re.search(pattern, fact) for fact in found), f"no fact like {pattern!r} in {found}")
+        self.assertTrue(any(re.search(pattern, fact) for fact in found), f"no fact like {pattern!r} in {found}")
         self.assertTrue(compare.judge(found, [])[0])
 
     def shift(self, row, seconds):
@@ -183,6 +191,58 @@ class ListTest(unittest.TestCase):
         page = (HERE.parents[1] / "ARCHITECTURE.md").read_text(encoding="utf-8")
         missing = [line for line in compare.table(compare.load_differences()).splitlines() if line not in page.splitlines()]
         self.assertEqual(missing, [], "tests/conformance/compare.py --table prints what belongs there")
+
+
+def frame(body=b"", **header):
+    header = json.dumps({"language": "JAVA", "version": 399, "flag": 0, **header}).encode()
+    return struct.pack(">II", 4 + len(header) + len(body), len(header)) + header + body
+
+
+class Server:
+    """A server on a port of its own that gives each connection one answer to its first request, and waits for its end."""
+
+    def __init__(self, body=b""):
+        self.body = body
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.address = f"127.0.0.1:{self.listener.getsockname()[1]}"
+        self.thread = threading.Thread(target=self.serve, daemon=True)
+        self.thread.start()
+
+    def serve(self):
+        with self.listener, self.listener.accept()[0] as peer:
+            stream = peer.makefile("rb")
+            request = read_frame(stream)
+            peer.sendall(frame(self.body, code=0, flag=1, opaque=request.opaque))
+            stream.read()
+
+
+class ProxyTest(unittest.TestCase):
+    @staticmethod
+    def ask(address, **header):
+        host, port = address.split(":")
+        with socket.create_connection((host, int(port)), 10) as s:
+            s.sendall(frame(b"question", flag=0, **header))
+            return read_frame(s.makefile("rb"))
+
+    def test_all_connections_lead_through_the_proxy_and_are_written_down(self):
+        broker = Server()
+        nameserver = Server(f'{{"brokerDatas":[{{"brokerAddrs":{{0:"{broker.address}"}},"brokerName":"broker-a"}}]}}'.encode())
+        with tempfile.TemporaryDirectory() as folder:
+            proxy = RecordingProxy(pathlib.Path(folder) / "client.trace", [nameserver.address])
+            try:
+                route = self.ask(proxy.namesrv, code=ROUTE, opaque=7, extFields={"topic": "T"})
+                there = route.json_body()["brokerDatas"][0]["brokerAddrs"]["0"]
+                self.assertNotEqual(there, broker.address)
+                self.assertEqual(self.ask(there, code=HEART_BEAT, opaque=8).opaque, 8)
+                nameserver.thread.join(10)
+                broker.thread.join(10)
+            finally:
+                proxy.stop()
+            trace = client_trace.build(client_trace.read_rows(proxy.trace), {"start": 0, "send": 1, "shutdown": 2})
+        self.assertEqual([(c.role, c.server, c.end) for c in trace.connections],
+                         [("nameserver", nameserver.address, "fin of the client"), ("broker", broker.address, "fin of the client")])
+        asked = trace.connections[0].requests[0]
+        self.assertEqual((asked.frame["code"], asked.frame["ext"], asked.frame["body"], asked.answer["opaque"]), (ROUTE, {"topic": "T"}, "question", 7))
 
 
 if __name__ == "__main__":

@@ -159,8 +159,11 @@ static void reload(struct hub *hub)
     hub_config_free(fresh);
     apply_log_settings(hub->config);
     fill_client_configs(hub);
-    for (unsigned i = 0; i < mq_client_manager_count(hub->instances); i++)
-        mq_client_manager_at(hub->instances, i)->config.linger_ms = (uint32_t)hub->config->hub.linger_ms;
+    for (unsigned i = 0; i < mq_client_manager_count(hub->instances); i++) {
+        struct mq_client_instance *instance = mq_client_manager_at(hub->instances, i);
+        instance->config.linger_ms = (uint32_t)hub->config->hub.linger_ms;
+        mq_client_instance_reload(instance); /* says itself what it could not read */
+    }
     LOG_INFO("config", "reloaded, %u setting%s applied", applied, applied == 1 ? "" : "s");
 }
 
@@ -188,16 +191,34 @@ static int default_instance_name(void *ctx, const char *key_text, char *out, siz
     return store_instance_name(hub->store, key_text, out, cap);
 }
 
-static int load_route(void *ctx, const char *cluster, const char *topic, void **body, size_t *len, int64_t *saved_ms)
+static const char *const store_kinds[] = {
+    [KEPT_ROUTE] = STORE_KIND_ROUTE, [KEPT_BROKER] = STORE_KIND_BROKER, [KEPT_NAME_SERVERS] = STORE_KIND_NAME_SERVERS};
+
+static int load_kept(void *ctx, enum kept_kind kind, const char *scope, const char *name, void **content, size_t *len,
+                     struct kept_origin *origin)
 {
     struct hub *hub = ctx;
-    return store_route_load(hub->store, cluster, topic, body, len, saved_ms);
+    struct store_origin stored;
+    int r = store_load(hub->store, store_kinds[kind], scope, name, content, len, &stored);
+    if (r < 0)
+        return r;
+    origin->saved_ms = stored.saved_ms;
+    origin->expires_ms = stored.expires_ms;
+    text_copy(origin->from, sizeof(origin->from), stored.from, strlen(stored.from));
+    return 0;
 }
 
-static void save_route(void *ctx, const char *cluster, const char *topic, const void *body, size_t len)
+static void save_kept(void *ctx, enum kept_kind kind, const char *scope, const char *name, const void *content, size_t len,
+                      const char *from)
 {
     struct hub *hub = ctx;
-    store_route_save(hub->store, cluster, topic, body, len);
+    store_save(hub->store, store_kinds[kind], scope, name, content, len, from);
+}
+
+static void forget_kept(void *ctx, enum kept_kind kind, const char *scope, const char *name)
+{
+    struct hub *hub = ctx;
+    store_forget(hub->store, store_kinds[kind], scope, name);
 }
 
 static void on_changed(void *ctx)
@@ -350,7 +371,7 @@ static int start_instances(struct hub *hub)
         .cluster_of = cluster_of,
         .default_instance_name = default_instance_name,
         .changed = on_changed,
-        .route_store = {load_route, save_route, hub},
+        .route_store = {load_kept, save_kept, forget_kept, hub},
         .ctx = hub,
     };
     fill_client_configs(hub);

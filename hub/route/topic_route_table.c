@@ -3,8 +3,10 @@
  * and at every poll. Old data is kept whatever happens to a fetch; only a good
  * answer replaces it. A topic that does not exist takes the queues of the
  * create-topic key (TBW102), as 4.9.3 does, but only when a sender waits for it.
- * Senders never wait for a nameserver that is down longer than for their deadline:
- * after STORE_PATIENCE_MS a route kept from an earlier run will do.
+ * Senders do not wait for nameservers that are down: a route kept from an earlier
+ * run will do when a call fails, or after a short patience when none answers. It
+ * is used only if the nameserver it came from is still one of ours, and until the
+ * first answer: one that says that the topic does not exist ends it.
  */
 #include "hub/route/topic_route_table.h"
 
@@ -22,10 +24,12 @@
 #include "shm/message/validators.h"
 
 #define BUCKETS_MIN 64u
-#define STORE_PATIENCE_MS 500u
+#define STORE_PATIENCE_MS 500u      /* for a nameserver that has answered in this run */
+#define STORE_PATIENCE_FIRST_MS 30u /* before the first answer of any: a hub that starts while all are silent */
 #define RETRY_FIRST_MS 100u
 #define RETRY_MAX_MS 1000u
 #define RETRY_TOPIC_PREFIX "%RETRY%"
+#define TELL_AGAIN_NS (10 * NS_PER_S)
 #define SAVE_AGAIN_NS (600 * NS_PER_S) /* an unchanged route is saved anew this often, to keep its age honest */
 
 static void ask_default_topic(struct topic_entry *entry);
@@ -98,7 +102,7 @@ void topic_entry_park(struct topic_entry *entry, struct response_future *future,
     future->create_topic = create;
     remoting_client_park(t->name_server->client, future, &entry->waiting, deadline_ns);
     entry->waiting_count++;
-    schedule_retry(t, STORE_PATIENCE_MS);
+    schedule_retry(t, t->name_server->last_ok_ms ? STORE_PATIENCE_MS : STORE_PATIENCE_FIRST_MS);
     topic_entry_refresh(entry);
 }
 
@@ -205,7 +209,8 @@ static enum route_refusal read_route(struct topic_route_data **route, const void
     return refusal;
 }
 
-static bool take_brokers(struct topic_route_table *t, const struct topic_route_data *route)
+/* @p from: the nameserver that said so just now; NULL when it was kept. */
+static bool take_brokers(struct topic_route_table *t, const struct topic_route_data *route, const char *from)
 {
     bool changed = false;
     for (unsigned i = 0; i < route->broker_data_count; i++) {
@@ -214,6 +219,8 @@ static bool take_brokers(struct topic_route_table *t, const struct topic_route_d
         if (r < 0)
             LOG_WARN("route", "broker \"%.*s\" is left out (%s)", (int)route->broker_datas[i].broker_name.len,
                      route->broker_datas[i].broker_name.data, strerror(-r));
+        if (r > 0 && from)
+            route_store_save_broker(&t->store, t->cluster, &route->broker_datas[i], from);
         changed |= r > 0;
     }
     return changed;
@@ -229,11 +236,23 @@ static void limit_queues(struct topic_route_data *route, uint32_t max)
     }
 }
 
+/* A route that flaps must not push everything else out of the events. */
+static void tell_change(struct topic_entry *entry, const struct topic_route_data *route, enum route_source source)
+{
+    uint32_t untold = entry->changes - entry->changes_told;
+    if (entry->changes_told && entry->changed_ns - entry->told_ns < TELL_AGAIN_NS)
+        return;
+    LOG_INFO(entry->name, "route changed%s: %u queues on %u brokers (%s)", untold > 1 ? ", again and again" : "", entry->info.count,
+             route->broker_data_count, route_source_name(source));
+    entry->told_ns = entry->changed_ns;
+    entry->changes_told = entry->changes;
+}
+
 /* Makes @p route (owned from here on) the entry's. 0 | 1 it differs from the one before | -ENOMEM. */
-static int adopt_route(struct topic_entry *entry, struct topic_route_data *route, enum route_source source)
+static int adopt_route(struct topic_entry *entry, struct topic_route_data *route, enum route_source source, const char *from)
 {
     struct topic_route_table *t = entry->table;
-    bool brokers_changed = take_brokers(t, route);
+    bool brokers_changed = take_brokers(t, route, source == ROUTE_STORE ? NULL : from);
     bool changed = !entry->route || !topic_route_data_equals(entry->route, route);
     if (changed || entry->info.count == 0) {
         int r = topic_publish_info_build(&entry->info, route, t->brokers);
@@ -245,12 +264,12 @@ static int adopt_route(struct topic_entry *entry, struct topic_route_data *route
     if (changed) {
         entry->changes++;
         entry->changed_ns = event_loop_now_ns(t->loop);
-        LOG_INFO(entry->name, "route changed: %u queues on %u brokers (%s)", entry->info.count, route->broker_data_count,
-                 route_source_name(source));
+        tell_change(entry, route, source);
     }
     topic_route_data_free(entry->route);
     entry->route = route;
     entry->source = source;
+    text_copy(entry->from, sizeof(entry->from), from, strlen(from));
     entry->body_len = 0;
     if (brokers_changed)
         t->ops.brokers_changed(t->ops.ctx);
@@ -266,7 +285,7 @@ static void save_route(struct topic_entry *entry, const struct remoting_command 
     if (!t->store.save || (!changed && entry->saved_ns && now - entry->saved_ns < SAVE_AGAIN_NS))
         return;
     entry->saved_ns = now;
-    t->store.save(t->store.ctx, t->cluster, entry->name, reply->body.data, reply->body.len);
+    t->store.save(t->store.ctx, KEPT_ROUTE, t->cluster, entry->name, reply->body.data, reply->body.len, entry->from);
 }
 
 /* Eight bytes at a step: it runs over every answer of every round. */
@@ -287,7 +306,7 @@ static uint64_t hash_body(struct span body)
 }
 
 /* Reads and takes over the route of a successful reply. 0 (maybe with no queue to write to) | -EPROTO refused, and noted. */
-static int take_route(struct topic_entry *entry, const struct remoting_command *reply, enum route_source source)
+static int take_route(struct topic_entry *entry, const struct remoting_command *reply, enum route_source source, const char *from)
 {
     struct topic_route_table *t = entry->table;
     struct topic_route_data *route = NULL;
@@ -295,13 +314,14 @@ static int take_route(struct topic_entry *entry, const struct remoting_command *
     bool from_store = entry->source == ROUTE_STORE;
     if (source == ROUTE_NAMESRV && entry->body_len > 0 && entry->body_len == reply->body.len && entry->body_hash == hash) {
         t->answers_unchanged++;
+        text_copy(entry->from, sizeof(entry->from), from, strlen(from));
         save_route(entry, reply, false);
         return 0;
     }
     enum route_refusal refusal = read_route(&route, reply->body.data, reply->body.len);
     if (refusal == ROUTE_REFUSALS && source == ROUTE_DEFAULT_TOPIC)
         limit_queues(route, entry->create_topic_queue_nums);
-    int r = refusal == ROUTE_REFUSALS ? adopt_route(entry, route, source) : 0;
+    int r = refusal == ROUTE_REFUSALS ? adopt_route(entry, route, source, from) : 0;
     if (refusal != ROUTE_REFUSALS || r < 0) {
         note_refusal(entry, r < 0 ? ROUTE_REFUSED_NO_MEMORY : refusal);
         return -EPROTO;
@@ -314,7 +334,8 @@ static int take_route(struct topic_entry *entry, const struct remoting_command *
     return 0;
 }
 
-static int take_answer(struct topic_entry *entry, const struct invoke_result *result, enum route_source source)
+static int take_answer(struct topic_entry *entry, const struct channel *channel, const struct invoke_result *result,
+                       enum route_source source)
 {
     struct topic_route_table *t = entry->table;
     struct remoting_client *client = t->name_server->client;
@@ -323,7 +344,7 @@ static int take_answer(struct topic_entry *entry, const struct invoke_result *re
         note_refusal(entry, ROUTE_REFUSED_UNREADABLE);
         return -EPROTO;
     }
-    int r = take_route(entry, &reply, source);
+    int r = take_route(entry, &reply, source, channel->address);
     if (r < 0)
         return r;
     entry->route_ns = event_loop_now_ns(t->loop);
@@ -338,25 +359,56 @@ static int take_answer(struct topic_entry *entry, const struct invoke_result *re
 
 /* ---- no answer ---- */
 
+static bool is_listed(const struct name_server *ns, const char *address)
+{
+    for (unsigned i = 0; i < ns->count; i++) {
+        if (strcmp(ns->addresses[i], address) == 0)
+            return true;
+    }
+    return false;
+}
+
 static void try_store(struct topic_entry *entry)
 {
     struct topic_route_table *t = entry->table;
     void *body = NULL;
     size_t len;
-    int64_t saved_ms = 0;
+    struct kept_origin origin;
     struct topic_route_data *route = NULL;
-    if (entry->route || entry->store_tried || !t->store.load)
+    if (entry->route || entry->store_tried)
         return;
     entry->store_tried = true;
-    if (t->store.load(t->store.ctx, t->cluster, entry->name, &body, &len, &saved_ms) != 0)
+    if (route_store_load_route(&t->store, t->cluster, entry->name, &body, &len, &origin) != 0)
         return;
-    if (read_route(&route, body, len) == ROUTE_REFUSALS && adopt_route(entry, route, ROUTE_STORE) >= 0) {
-        entry->route_ms = saved_ms;
+    if (!is_listed(t->name_server, origin.from)) {
+        LOG_WARN(entry->name, "the kept route is not used: it came from %s, which is no longer one of the nameservers", origin.from);
+    } else if (read_route(&route, body, len) == ROUTE_REFUSALS && adopt_route(entry, route, ROUTE_STORE, origin.from) >= 0) {
+        entry->route_ms = origin.saved_ms;
         LOG_WARN(entry->name, "no nameserver answers; using the route kept since %lld ms",
-                 (long long)(event_loop_now_ms(t->loop) - saved_ms));
+                 (long long)(event_loop_now_ms(t->loop) - origin.saved_ms));
         resolve_waiting(entry, 0);
     }
     free(body);
+}
+
+/* The nameserver says that there is no such topic: what was kept must not bring it back, now or at the next start. */
+static void forget_missing(struct topic_entry *entry)
+{
+    struct topic_route_table *t = entry->table;
+    entry->store_tried = true;
+    entry->saved_ns = 0; /* should it come back as it was, it is worth keeping again */
+    route_store_forget_route(&t->store, t->cluster, entry->name);
+    if (entry->source != ROUTE_STORE)
+        return; /* as in 4.9.3, what an answer of this run said stays */
+    LOG_WARN(entry->name, "the kept route is dropped: %s knows no such topic", entry->from);
+    topic_publish_info_deinit(&entry->info);
+    entry->route = topic_route_data_free(entry->route);
+    entry->source = ROUTE_NONE;
+    entry->from[0] = '\0';
+    entry->changes++;
+    entry->changed_ns = event_loop_now_ns(t->loop);
+    if (t->ops.routes_changed)
+        t->ops.routes_changed(t->ops.ctx);
 }
 
 static void on_retry_timer(void *ctx)
@@ -452,7 +504,7 @@ static void on_default_route(void *ctx, struct channel *channel, const struct in
         return;
     if (result->response->code != RESPONSE_SUCCESS)
         key_is_missing(entry);
-    else if (take_answer(entry, result, ROUTE_DEFAULT_TOPIC) == 0)
+    else if (take_answer(entry, channel, result, ROUTE_DEFAULT_TOPIC) == 0)
         resolve_waiting(entry, 0);
     else
         route_refused(entry, channel);
@@ -465,9 +517,11 @@ static void on_route(void *ctx, struct channel *channel, const struct invoke_res
     if (fetch_failed(entry, result))
         return;
     entry->last_code = result->response->code;
+    if (entry->last_code == RESPONSE_TOPIC_NOT_EXIST)
+        forget_missing(entry);
     if (entry->last_code != RESPONSE_SUCCESS)
         note_code(entry, result->response);
-    else if (take_answer(entry, result, ROUTE_NAMESRV) < 0)
+    else if (take_answer(entry, channel, result, ROUTE_NAMESRV) < 0)
         route_refused(entry, channel);
     else
         resolve_waiting(entry, 0);
@@ -642,6 +696,7 @@ static void put_to_sleep(struct topic_entry *e)
     topic_publish_info_deinit(&e->info);
     e->route = topic_route_data_free(e->route);
     e->source = ROUTE_NONE;
+    e->from[0] = '\0';
     e->body_len = 0;
     e->saved_ns = 0;
     e->dormant = true;
@@ -656,6 +711,7 @@ unsigned topic_route_table_expire(struct topic_route_table *t)
         if (!is_idle(e, now))
             continue;
         LOG_INFO(e->name, "idle, no longer polled");
+        route_store_forget_route(&t->store, t->cluster, e->name);
         if (e->refs > 0)
             put_to_sleep(e);
         else

@@ -13,6 +13,7 @@
 #include "hub/remoting/response_table.h"
 #include "hub/route/broker_addr_table.h"
 #include "hub/route/name_server.h"
+#include "hub/route/route_store.h"
 #include "hub/route/topic_publish_info.h"
 #include "shm/base/bytes.h"
 
@@ -20,18 +21,6 @@
 #define TOPIC_ENTRY_NAME_MAX 127
 #define TOPIC_HEADER_MAX (TOPIC_ENTRY_NAME_MAX + 7u)
 #define TOPIC_POLL_CONCURRENCY 64u /* route requests in flight during a poll */
-
-/** Routes that outlive the hub. Both run on the loop's thread and must not block; NULL functions: no store. */
-struct route_store {
-    /**
-     * The last body saved for (nameserver list, topic). 0, *len bytes in a block that the caller frees, and when it was
-     * saved; -ENOENT; other -errno.
-     */
-    int (*load)(void *ctx, const char *cluster, const char *topic, void **body, size_t *len, int64_t *saved_at_ms);
-    /** Copies the body and returns. */
-    void (*save)(void *ctx, const char *cluster, const char *topic, const void *body, size_t len);
-    void *ctx;
-};
 
 enum route_source {
     ROUTE_NONE,          /* not known */
@@ -70,9 +59,10 @@ struct topic_entry {
     enum route_source source;
     struct topic_publish_info info;
     struct topic_route_data *route;
-    uint64_t route_ns;   /* monotonic time of the last good answer, 0: never in this run */
-    uint64_t changed_ns; /* monotonic time of the last change, 0: no route yet in this run */
-    int64_t route_ms;    /* wall clock of that answer (of saving, for ROUTE_STORE) */
+    uint64_t route_ns;                  /* monotonic time of the last good answer, 0: never in this run */
+    uint64_t changed_ns;                /* monotonic time of the last change, 0: no route yet in this run */
+    int64_t route_ms;                   /* wall clock of that answer (of saving, for ROUTE_STORE) */
+    char from[CHANNEL_ADDRESS_MAX + 1]; /* the nameserver that gave it, in this run or the one that kept it; "": none */
     uint64_t saved_ns;
     struct list_link waiting; /* response_future, parked until there is a route */
     uint32_t waiting_count;
@@ -84,6 +74,8 @@ struct topic_entry {
     bool dormant;       /* held by somebody, but unused for long: no route, not polled; the next send wakes it */
     bool store_tried;
     uint32_t fetches, fetch_failures, failures_in_a_row, changes;
+    uint32_t changes_told; /* how many there were at the last line about it */
+    uint64_t told_ns;
     int32_t last_code; /* of the last reply; 17: does not exist */
     int64_t last_error_ms;
     char last_error[192];

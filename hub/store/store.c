@@ -21,20 +21,22 @@
 #include "shm/base/clock.h"
 #include "shm/base/list.h"
 #include "shm/base/log.h"
+#include "shm/base/text.h"
 
 #define WHO "store"
 #define BUCKETS 2048u /* power of two */
-#define EXPIRY_MS (INT64_C(30) * 24 * 3600 * 1000)
 #define COMMIT_INTERVAL_NS NS_PER_S
 #define DISK_FULL_RETRY_NS (60 * NS_PER_S)
 #define SLICE_ENTRIES 256u
 #define SLICE_BYTES (1u << 20)
 
-/* One key with its sealed value, one block of memory. */
+#define KIND_NAME "name"
+
+/* One key with its sealed value, one block of memory. Without a value it is forgotten, but the file does not know yet. */
 struct entry {
     struct entry *next; /* in its bucket */
     struct list_link dirty_link;
-    int64_t saved_ms;
+    struct store_origin origin;
     size_t key_len, value_len;
     char data[]; /* key, then value */
 };
@@ -66,7 +68,8 @@ static struct span entry_key(const struct entry *entry)
 
 static struct span entry_content(const struct entry *entry)
 {
-    return (struct span){entry->data + entry->key_len + STORE_RECORD_HEADER, entry->value_len - STORE_RECORD_HEADER};
+    size_t header_len = STORE_RECORD_HEADER + strlen(entry->origin.from);
+    return (struct span){entry->data + entry->key_len + header_len, entry->value_len - header_len};
 }
 
 static struct entry **bucket_of(struct store *store, struct span key)
@@ -97,42 +100,68 @@ static void entry_drop(struct store *store, struct entry *entry)
     free(entry);
 }
 
-static void evict_oldest(struct store *store)
+static bool key_is(struct span key, const char *kind)
+{
+    return key.len > strlen(kind) && memcmp(key.data, kind, strlen(kind) + 1) == 0;
+}
+
+/* What was learnt can be learnt again; names and the configuration stay. */
+static bool may_be_evicted(const struct entry *entry)
+{
+    return entry->value_len > 0 && !key_is(entry_key(entry), KIND_NAME) && !key_is(entry_key(entry), STORE_KIND_CONFIG);
+}
+
+static bool evict_oldest(struct store *store)
 {
     struct entry *oldest = NULL;
     for (unsigned i = 0; i < BUCKETS; i++) {
         for (struct entry *entry = store->buckets[i]; entry; entry = entry->next) {
-            if (!oldest || entry->saved_ms < oldest->saved_ms)
+            if (may_be_evicted(entry) && (!oldest || entry->origin.saved_ms < oldest->origin.saved_ms))
                 oldest = entry;
         }
     }
-    if (oldest)
-        entry_drop(store, oldest);
+    if (!oldest)
+        return false;
+    entry_drop(store, oldest);
     store->status.evicted++;
+    return true;
 }
 
-/* Puts or replaces. The result is not marked dirty. NULL when memory is short or the content too long. */
-static struct entry *entry_put(struct store *store, struct span key, int64_t saved_ms, struct span content)
+static void entry_link(struct store *store, struct entry *entry)
 {
-    size_t value_len = STORE_RECORD_HEADER + content.len, size = key.len + value_len;
+    struct entry **bucket = bucket_of(store, entry_key(entry));
+    entry->next = *bucket;
+    *bucket = entry;
+    store->status.entries++;
+    store->status.bytes += entry->key_len + entry->value_len;
+}
+
+/* Puts or replaces; a NULL @p origin leaves a forgotten entry. Not marked dirty. NULL when memory is short or the content too long. */
+static struct entry *entry_put(struct store *store, struct span key, const struct store_origin *origin, struct span content)
+{
+    size_t value_len = origin ? store_record_size(origin, content) : 0, size = key.len + value_len;
     if (key.len > STORE_KEY_MAX || content.len > STORE_CONTENT_MAX)
         return NULL;
-    struct entry *fresh = malloc(sizeof(*fresh) + size);
+    struct entry *fresh = calloc(1, sizeof(*fresh) + size);
     if (!fresh)
         return NULL;
-    *fresh = (struct entry){.saved_ms = saved_ms, .key_len = key.len, .value_len = value_len};
+    fresh->key_len = key.len;
+    fresh->value_len = value_len;
     memcpy(fresh->data, key.data, key.len);
-    store_record_seal(fresh->data + key.len, key, saved_ms, content);
+    if (origin) {
+        fresh->origin = *origin;
+        store_record_seal(fresh->data + key.len, key, origin, content);
+    }
     struct entry *old = entry_find(store, key);
     if (old)
         entry_drop(store, old);
-    while (store->status.entries && (store->status.entries >= STORE_ENTRIES_MAX || store->status.bytes + size > STORE_BYTES_MAX))
-        evict_oldest(store);
-    struct entry **bucket = bucket_of(store, entry_key(fresh));
-    fresh->next = *bucket;
-    *bucket = fresh;
-    store->status.entries++;
-    store->status.bytes += size;
+    while (store->status.entries >= STORE_ENTRIES_MAX || store->status.bytes + size > STORE_BYTES_MAX) {
+        if (!evict_oldest(store)) {
+            free(fresh);
+            return NULL;
+        }
+    }
+    entry_link(store, fresh);
     return fresh;
 }
 
@@ -162,11 +191,6 @@ static bool key_join(char key[STORE_KEY_MAX], size_t *len, const char *kind, con
         return false;
     *len = (size_t)(stpcpy(stpcpy(stpcpy(key, kind) + 1, scope) + 1, name) + 1 - key);
     return true;
-}
-
-static bool key_is(struct span key, const char *kind)
-{
-    return key.len > strlen(kind) && memcmp(key.data, kind, strlen(kind) + 1) == 0;
 }
 
 /* ---- the writer's thread ---- */
@@ -241,6 +265,16 @@ static void state_set(struct store *store, enum store_state state, int error)
                  state == STORE_DISK_FULL ? "tried again every minute" : "until the next start");
 }
 
+/* What the file does not hold any more needs no entry that says so, unless it came back or went again meanwhile. */
+static void drop_forgotten(struct store *store, const struct batch *batch)
+{
+    for (unsigned i = 0; i < batch->count; i++) {
+        struct entry *entry = batch->items[i].value.len ? NULL : entry_find(store, batch->items[i].key);
+        if (entry && entry->value_len == 0 && !list_is_linked(&entry->dirty_link))
+            entry_drop(store, entry);
+    }
+}
+
 /* Lock held; let go of while the disk works. Returns when the next commit may be. */
 static uint64_t writer_commit(struct store *store)
 {
@@ -252,6 +286,8 @@ static uint64_t writer_commit(struct store *store)
     uint64_t took_ns = mono_now_ns() - start_ns;
     pthread_mutex_lock(&store->lock);
     store->status.unwritten -= batch.count;
+    if (r == 0)
+        drop_forgotten(store, &batch);
     batch_free(&batch);
     if (r == 0) {
         store->status.commits++;
@@ -300,19 +336,21 @@ static int writer_start(struct store *store)
 
 /* ---- opening and closing ---- */
 
-/* Takes over what an earlier hub wrote, unless it is stale. */
-static void take_loaded(void *ctx, struct span key, int64_t saved_ms, struct span content)
+/* Takes over what an earlier hub wrote, unless it has expired, or its time makes no sense. */
+static void take_loaded(void *ctx, struct span key, const struct store_origin *origin, struct span content)
 {
     struct store *store = ctx;
     size_t boot_len = strlen(store->boot_id);
     int64_t now_ms = wall_now_ms();
-    bool keep = false;
-    if (key_is(key, "route"))
-        keep = saved_ms <= now_ms + EXPIRY_MS && now_ms - saved_ms < EXPIRY_MS;
-    else if (key_is(key, "name"))
+    bool keep;
+    if (key_is(key, KIND_NAME))
         keep = key.len > 5 + boot_len && memcmp(key.data + 5, store->boot_id, boot_len + 1) == 0;
+    else if (key_is(key, STORE_KIND_CONFIG))
+        keep = true;
+    else
+        keep = origin->expires_ms > now_ms && origin->expires_ms <= now_ms + 2 * STORE_LIFETIME_MS;
     if (keep)
-        entry_put(store, key, saved_ms, content);
+        entry_put(store, key, origin, content);
 }
 
 static void read_boot_id(char out[40])
@@ -336,6 +374,8 @@ static void load_file(struct store *store)
                  found.set_aside[0] ? found.set_aside : "it is");
     else if (found.found)
         LOG_INFO(WHO, "%u records taken over from %s", found.items, STORE_FILE);
+    if (r == 0 && found.other_version > 0)
+        LOG_INFO(WHO, "%u records of another version of the hub were left out", found.other_version);
 }
 
 static void create_file(struct store *store)
@@ -394,47 +434,70 @@ void store_close(struct store *store)
     free(store);
 }
 
-/* ---- routes and names ---- */
+/* ---- what is kept ---- */
 
-int store_route_load(struct store *store, const char *cluster, const char *topic, void **body, size_t *len, int64_t *saved_ms)
+int store_load(struct store *store, const char *kind, const char *scope, const char *name, void **content, size_t *len,
+               struct store_origin *origin)
 {
     char key[STORE_KEY_MAX];
     size_t key_len;
     int r = -ENOENT;
-    if (!key_join(key, &key_len, "route", cluster, topic))
+    if (!key_join(key, &key_len, kind, scope, name))
         return -ENOENT;
     pthread_mutex_lock(&store->lock);
     const struct entry *entry = entry_find(store, (struct span){key, key_len});
-    struct span content = entry ? entry_content(entry) : (struct span){0};
-    void *copy = entry ? malloc(content.len + 1) : NULL;
-    if (copy) {
-        memcpy(copy, content.data, content.len);
-        *body = copy;
-        *len = content.len;
-        *saved_ms = entry->saved_ms;
-        r = 0;
-    } else if (entry) {
-        r = -ENOMEM;
+    if (entry && entry->value_len > 0) {
+        struct span kept = entry_content(entry);
+        char *copy = malloc(kept.len + 1);
+        r = copy ? 0 : -ENOMEM;
+        if (copy) {
+            memcpy(copy, kept.data, kept.len);
+            copy[kept.len] = '\0';
+            *content = copy;
+            *len = kept.len;
+            *origin = entry->origin;
+        }
     }
     pthread_mutex_unlock(&store->lock);
     return r;
 }
 
-static void save(struct store *store, struct span key, struct span content)
+/* A NULL @p origin forgets. */
+static void put(struct store *store, struct span key, const struct store_origin *origin, struct span content)
 {
     pthread_mutex_lock(&store->lock);
-    struct entry *entry = entry_put(store, key, wall_now_ms(), content);
+    bool known = origin || entry_find(store, key);
+    struct entry *entry = known ? entry_put(store, key, origin, content) : NULL;
     if (entry && store->status.state != STORE_OFF)
         entry_mark_dirty(store, entry);
+    else if (entry && !origin)
+        entry_drop(store, entry); /* nobody will write it */
     pthread_mutex_unlock(&store->lock);
 }
 
-void store_route_save(struct store *store, const char *cluster, const char *topic, const void *body, size_t len)
+static void put_now(struct store *store, struct span key, const char *from, struct span content)
+{
+    struct store_origin origin = {.saved_ms = wall_now_ms()};
+    origin.expires_ms = origin.saved_ms + STORE_LIFETIME_MS;
+    if (text_copy(origin.from, sizeof(origin.from), from, strlen(from)))
+        put(store, key, &origin, content);
+}
+
+void store_save(struct store *store, const char *kind, const char *scope, const char *name, const void *content, size_t len,
+                const char *from)
 {
     char key[STORE_KEY_MAX];
     size_t key_len;
-    if (key_join(key, &key_len, "route", cluster, topic))
-        save(store, (struct span){key, key_len}, (struct span){body, len});
+    if (key_join(key, &key_len, kind, scope, name))
+        put_now(store, (struct span){key, key_len}, from, (struct span){content, len});
+}
+
+void store_forget(struct store *store, const char *kind, const char *scope, const char *name)
+{
+    char key[STORE_KEY_MAX];
+    size_t key_len;
+    if (key_join(key, &key_len, kind, scope, name))
+        put(store, (struct span){key, key_len}, NULL, (struct span){"", 0});
 }
 
 /* Copies the kept name if there is one for exactly this text: content is "text NUL name". */
@@ -443,7 +506,7 @@ static bool name_find(struct store *store, struct span key, const char *key_text
     size_t text_len = strlen(key_text) + 1;
     pthread_mutex_lock(&store->lock);
     const struct entry *entry = entry_find(store, key);
-    struct span content = entry ? entry_content(entry) : (struct span){"", 0};
+    struct span content = entry && entry->value_len > 0 ? entry_content(entry) : (struct span){"", 0};
     bool found = content.len > text_len && content.len - text_len < cap && memcmp(content.data, key_text, text_len) == 0;
     if (found) {
         memcpy(out, content.data + text_len, content.len - text_len);
@@ -458,7 +521,7 @@ int store_instance_name(struct store *store, const char *key_text, char *out, si
     char key[STORE_KEY_MAX], digest[17], content[2048];
     size_t key_len, text_len = strlen(key_text) + 1;
     snprintf(digest, sizeof(digest), "%016" PRIx64, store_checksum(STORE_CHECKSUM_SEED, key_text, text_len));
-    if (!key_join(key, &key_len, "name", store->boot_id, digest))
+    if (!key_join(key, &key_len, KIND_NAME, store->boot_id, digest))
         return -ENAMETOOLONG;
     if (name_find(store, (struct span){key, key_len}, key_text, out, cap))
         return 0;
@@ -467,7 +530,7 @@ int store_instance_name(struct store *store, const char *key_text, char *out, si
         return -ENAMETOOLONG;
     memcpy(content, key_text, text_len);
     memcpy(content + text_len, out, (size_t)n);
-    save(store, (struct span){key, key_len}, (struct span){content, text_len + (size_t)n});
+    put_now(store, (struct span){key, key_len}, "", (struct span){content, text_len + (size_t)n});
     return 0;
 }
 

@@ -1,6 +1,7 @@
 /*
- * What a hub remembers over its restarts: the last good route of each topic, and
- * the names it drew for instances called DEFAULT. Kept in memory, and written
+ * What a hub remembers over its restarts: what its instances learnt of routes,
+ * brokers and nameservers, its last good configuration, and the names it drew for
+ * instances called DEFAULT. Kept in memory, and written
  * behind by a thread of its own, so that the loop never waits for a disk.
  *
  * All functions are for the loop's thread (or before it runs) and none blocks,
@@ -11,6 +12,8 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+
+#include "hub/store/store_record.h"
 
 #define STORE_ENTRIES_MAX 6000u
 #define STORE_BYTES_MAX (12u << 20)
@@ -42,11 +45,24 @@ int store_open(struct store **out, int state_dirfd);
 /** Writes what is still unwritten and joins the writer; blocks for as long as the disk does. NULL is fine. */
 void store_close(struct store *store);
 
-/** The last body saved for a topic, in a block that the caller frees. 0, -ENOENT or -ENOMEM. */
-int store_route_load(struct store *store, const char *cluster, const char *topic, void **body, size_t *len, int64_t *saved_ms);
+/** Kinds of records. Of each there is one per scope and name. */
+#define STORE_KIND_ROUTE "route"
+#define STORE_KIND_BROKER "broker"
+#define STORE_KIND_NAME_SERVERS "servers"
+#define STORE_KIND_CONFIG "config"
 
-/** Copies the body. A body that is too long for the cache is not kept. */
-void store_route_save(struct store *store, const char *cluster, const char *topic, const void *body, size_t len);
+#define STORE_LIFETIME_MS (INT64_C(30) * 24 * 3600 * 1000) /* of what was not seen again */
+
+/** What was saved last, in a block that the caller frees (a NUL follows it), and where it is from. 0, -ENOENT or -ENOMEM. */
+int store_load(struct store *store, const char *kind, const char *scope, const char *name, void **content, size_t *len,
+               struct store_origin *origin);
+
+/** Copies everything. What is too long for the cache is not kept. @p from: the server that said so; may be "". */
+void store_save(struct store *store, const char *kind, const char *scope, const char *name, const void *content, size_t len,
+                const char *from);
+
+/** Here at once, in the file with the next commit. */
+void store_forget(struct store *store, const char *kind, const char *scope, const char *name);
 
 /**
  * The instance name PID#NANOTIME that stands for DEFAULT under @p key_text: drawn at the first call since the

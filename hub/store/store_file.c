@@ -31,8 +31,8 @@
 
 #define STORE_FILE_NEW STORE_FILE ".new"
 #define STORE_FILE_DAMAGED STORE_FILE ".damaged-"
-#define SALVAGE_TIME_NS (3 * NS_PER_S)
-#define SALVAGE_ITEMS_MAX 20000u /* a damaged tree can be a ring */
+#define SALVAGE_TIME_NS (800 * NS_PER_MS) /* a start that waits longer is worse than one without a cache */
+#define SALVAGE_ITEMS_MAX 20000u          /* a damaged tree can be a ring */
 #define FILE_MODE 0600
 
 /* Exit codes of the child. */
@@ -100,7 +100,7 @@ static void child_dump(int dirfd, int fd)
         uint32_t lengths[2] = {(uint32_t)key.mv_size, (uint32_t)value.mv_size};
         if (++items > SALVAGE_ITEMS_MAX)
             _exit(CHILD_ENDLESS);
-        if (key.mv_size > STORE_KEY_MAX || value.mv_size > STORE_RECORD_HEADER + STORE_CONTENT_MAX)
+        if (key.mv_size > STORE_KEY_MAX || value.mv_size > STORE_VALUE_MAX)
             _exit(CHILD_UNREADABLE);
         child_write(fd, lengths, sizeof(lengths));
         child_write(fd, key.mv_data, key.mv_size);
@@ -147,16 +147,16 @@ static int read_exactly(int fd, void *dst, size_t len, uint64_t deadline_ns)
 static int take_items(int fd, store_item_fn *take, void *ctx, struct store_salvage *out)
 {
     uint64_t deadline_ns = mono_now_ns() + SALVAGE_TIME_NS;
-    char *buffer = malloc(STORE_KEY_MAX + STORE_RECORD_HEADER + STORE_CONTENT_MAX);
+    char *buffer = malloc(STORE_KEY_MAX + STORE_VALUE_MAX);
     int r = buffer ? 1 : -ENOMEM;
     while (r == 1) {
         uint32_t lengths[2];
-        int64_t saved_ms;
+        struct store_origin origin;
         struct span content;
         r = read_exactly(fd, lengths, sizeof(lengths), deadline_ns);
         if (r != 1)
             break;
-        if (lengths[0] > STORE_KEY_MAX || lengths[1] > STORE_RECORD_HEADER + STORE_CONTENT_MAX) {
+        if (lengths[0] > STORE_KEY_MAX || lengths[1] > STORE_VALUE_MAX) {
             r = -1;
             break;
         }
@@ -166,12 +166,12 @@ static int take_items(int fd, store_item_fn *take, void *ctx, struct store_salva
             break;
         }
         struct span key = {buffer, lengths[0]}, value = {buffer + lengths[0], lengths[1]};
-        if (store_record_open(key, value, &saved_ms, &content) < 0) {
-            out->bad++;
-            continue;
-        }
-        out->items++;
-        take(ctx, key, saved_ms, content);
+        int opened = store_record_open(key, value, &origin, &content);
+        out->items += opened == 0;
+        out->other_version += opened == -EPROTONOSUPPORT;
+        out->bad += opened == -EBADMSG;
+        if (opened == 0)
+            take(ctx, key, &origin, content);
     }
     free(buffer);
     return r;
@@ -315,7 +315,8 @@ static int write_items(struct store_file *file, const struct store_item *items, 
         return r;
     for (unsigned i = 0; i < count && !r; i++) {
         MDB_val key = {items[i].key.len, (void *)items[i].key.data}, value = {items[i].value.len, (void *)items[i].value.data};
-        r = mdb_put(txn, file->dbi, &key, &value, 0);
+        r = value.mv_size ? mdb_put(txn, file->dbi, &key, &value, 0) : mdb_del(txn, file->dbi, &key, NULL);
+        r = r == MDB_NOTFOUND ? 0 : r;
     }
     if (r) {
         mdb_txn_abort(txn);

@@ -16,26 +16,26 @@
 
 struct store_file;
 
-/** One sealed value. The pointers are only valid during the call that passes them. */
+/** One sealed value; an empty one deletes. The pointers are only valid during the call that passes them. */
 struct store_item {
     struct span key, value;
 };
 
 /** Receives each item whose checksum holds. */
-typedef void store_item_fn(void *ctx, struct span key, int64_t saved_ms, struct span content);
+typedef void store_item_fn(void *ctx, struct span key, const struct store_origin *origin, struct span content);
 
 /** What salvaging found. */
 struct store_salvage {
-    bool found;   /* there was a file */
-    bool damaged; /* it could not be read to its end, or an item was not what was sealed */
-    unsigned items, bad;
-    char set_aside[64]; /* name the damaged file got; empty if it could not be renamed */
+    bool found;                         /* there was a file */
+    bool damaged;                       /* it could not be read to its end, or an item was not what was sealed */
+    unsigned items, bad, other_version; /* the last are no damage: a hub of another version wrote them */
+    char set_aside[64];                 /* name the damaged file got; empty if it could not be renamed */
     char reason[96];
 };
 
 /**
  * Reads what is left of the file in directory @p dirfd and moves a damaged one out of the way (at most
- * STORE_DAMAGED_KEPT are kept). Forks: call it before any thread exists. Bounded to about three seconds.
+ * STORE_DAMAGED_KEPT are kept). Forks: call it before any thread exists. Bounded to less than a second.
  * 0, also when nothing could be saved, or -errno when no child could be started.
  */
 int store_file_salvage(int dirfd, store_item_fn *take, void *ctx, struct store_salvage *out);

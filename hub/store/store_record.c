@@ -15,34 +15,53 @@ uint64_t store_checksum(uint64_t seed, const void *data, size_t len)
     return seed;
 }
 
-static uint64_t record_checksum(struct span key, const void *header, struct span content)
+#define CHECKSUM_AT 32
+
+static uint64_t record_checksum(struct span key, const char *value, size_t len)
 {
     uint64_t sum = store_checksum(STORE_CHECKSUM_SEED, key.data, key.len);
-    sum = store_checksum(sum, header, 16);
-    return store_checksum(sum, content.data, content.len);
+    sum = store_checksum(sum, value, CHECKSUM_AT);
+    return store_checksum(sum, value + STORE_RECORD_HEADER, len - STORE_RECORD_HEADER);
 }
 
-void store_record_seal(void *dst, struct span key, int64_t saved_ms, struct span content)
+size_t store_record_size(const struct store_origin *origin, struct span content)
 {
-    uint8_t *p = dst;
+    return STORE_RECORD_HEADER + strlen(origin->from) + content.len;
+}
+
+void store_record_seal(void *dst, struct span key, const struct store_origin *origin, struct span content)
+{
+    char *p = dst;
+    size_t from_len = strlen(origin->from);
     be32_store(p, STORE_RECORD_MAGIC);
-    be32_store(p + 4, (uint32_t)content.len);
-    be64_store(p + 8, (uint64_t)saved_ms);
+    be16_store(p + 4, STORE_RECORD_VERSION);
+    be16_store(p + 6, (uint16_t)from_len);
+    be32_store(p + 8, (uint32_t)content.len);
+    be32_store(p + 12, 0);
+    be64_store(p + 16, (uint64_t)origin->saved_ms);
+    be64_store(p + 24, (uint64_t)origin->expires_ms);
+    memcpy(p + STORE_RECORD_HEADER, origin->from, from_len);
     if (content.len)
-        memcpy(p + STORE_RECORD_HEADER, content.data, content.len);
-    be64_store(p + 16, record_checksum(key, p, content));
+        memcpy(p + STORE_RECORD_HEADER + from_len, content.data, content.len);
+    be64_store(p + CHECKSUM_AT, record_checksum(key, p, STORE_RECORD_HEADER + from_len + content.len));
 }
 
-int store_record_open(struct span key, struct span value, int64_t *saved_ms, struct span *content)
+int store_record_open(struct span key, struct span value, struct store_origin *origin, struct span *content)
 {
-    if (value.len < STORE_RECORD_HEADER || be32_load(value.data) != STORE_RECORD_MAGIC)
+    const char *p = value.data;
+    if (value.len < STORE_RECORD_HEADER || be32_load(p) != STORE_RECORD_MAGIC)
         return -EBADMSG;
-    struct span inner = {value.data + STORE_RECORD_HEADER, value.len - STORE_RECORD_HEADER};
-    if (be32_load(value.data + 4) != inner.len || inner.len > STORE_CONTENT_MAX)
+    if (be16_load(p + 4) != STORE_RECORD_VERSION)
+        return -EPROTONOSUPPORT;
+    size_t from_len = be16_load(p + 6), content_len = be32_load(p + 8);
+    if (from_len > STORE_FROM_MAX || content_len > STORE_CONTENT_MAX || STORE_RECORD_HEADER + from_len + content_len != value.len)
         return -EBADMSG;
-    if (be64_load(value.data + 16) != record_checksum(key, value.data, inner))
+    if (be64_load(p + CHECKSUM_AT) != record_checksum(key, p, value.len) || memchr(p + STORE_RECORD_HEADER, '\0', from_len))
         return -EBADMSG;
-    *saved_ms = (int64_t)be64_load(value.data + 8);
-    *content = inner;
+    memcpy(origin->from, p + STORE_RECORD_HEADER, from_len);
+    origin->from[from_len] = '\0';
+    origin->saved_ms = (int64_t)be64_load(p + 16);
+    origin->expires_ms = (int64_t)be64_load(p + 24);
+    *content = (struct span){p + STORE_RECORD_HEADER + from_len, content_len};
     return 0;
 }

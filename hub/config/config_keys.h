@@ -62,7 +62,7 @@
     X(client_ip, IPV4, "", 0, 15, "", RESTART, \
       "First part of the client id. Default: chosen as the Java client does, the first address that is neither " \
       "127.0.* nor 192.168.*.") \
-    X(poll_name_server_interval_ms, NUMBER, "ms", 1000, 3600000, "30000", RESTART, "Period of the route refresh.") \
+    X(poll_name_server_interval_ms, NUMBER, "ms", 100, 3600000, "30000", RESTART, "Period of the route refresh.") \
     X(heartbeat_broker_interval_ms, NUMBER, "ms", 1000, 90000, "30000", RESTART, \
       "Period of heartbeats; a broker forgets a client after 120 s without one.") \
     X(mq_client_api_timeout_ms, NUMBER, "ms", 100, 60000, "3000", RESTART, \

@@ -20,6 +20,8 @@ import sys
 import tempfile
 import time
 
+import routes
+
 CLIENTS = 4
 WINDOW_TOTAL = 512
 
@@ -187,7 +189,7 @@ def measure(args):
 
     def row(name, value, unit, bar=""):
         rows.append({"name": name, "value": round(value, 2), "unit": unit, "bar": bar})
-        print(f"{name:<52} {value:>12.1f} {unit:<10} {bar}", flush=True)
+        print(f"{name:<58} {value:>12.1f} {unit:<10} {bar}", flush=True)
 
     where = machine()
     print(f"{where['cpu']}, {where['cores']} cores, Linux {where['kernel']}, load {where['load']:.1f}, median of {rounds}")
@@ -221,6 +223,9 @@ def measure(args):
     row("hub CPU, 200 attached and idle", at_rest["cpu_percent"], "%", "<= 0.3")
     row("hub RSS beside table and segments", at_rest["hub_rss_kib"], "KiB", "<= 24576")
     stage.close()
+    routes.large_cluster(args.bin_dir, args.quick, row)
+    routes.flapping_routes(args.bin_dir, args.quick, row)
+    routes.killed_broker(args.bin_dir, args.quick, row)
     if not args.no_callgrind and shutil.which("valgrind"):
         row("hub instructions per message, async", instructions(args.bin_dir, "async", 5000, 15000, each), "instr")
         row("hub instructions per message, sync", instructions(args.bin_dir, "sync", 1000, 3000), "instr")

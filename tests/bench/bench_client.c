@@ -6,9 +6,13 @@
  *   bench_client async  COUNT WINDOW     WINDOW outstanding
  *   bench_client first  1                attach -> first SEND_OK
  *   bench_client idle   1                attaches, sends one message, prints its memory, waits for standard input to end
+ *   bench_client topics COUNT            one message to each of COUNT topics t0, t1, ...; then as idle
+ *   bench_client lost   COUNT            "attached"; COUNT sends when standard input ends; "ready"; the time of the last answer
+ *                                        (CLOCK_MONOTONIC, ns)
  *
  * Group and topic are fixed; the runtime directory comes from $RMQHUB_RUNTIME_DIR.
  */
+#include <inttypes.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -88,6 +92,45 @@ static void send_async(struct run *run, uint32_t count, uint32_t window)
         die("a message was not stored", RMQHUB_ERR_NOT_STORED);
 }
 
+static void send_to_topics(struct run *run, uint32_t count)
+{
+    char topic[16], body[BODY_BYTES] = "topics";
+    for (uint32_t i = 0; i < count; i++) {
+        snprintf(topic, sizeof(topic), "t%u", i);
+        rmqhub_message_free(run->message);
+        int error = rmqhub_message_new(topic, body, sizeof(body), &run->message);
+        if (error)
+            die("message", error);
+        send_one(run);
+    }
+}
+
+static void wait_for_end_of_input(void)
+{
+    char c;
+    while (read(STDIN_FILENO, &c, 1) > 0)
+        ;
+}
+
+/* What becomes of them is not the question, but when. */
+static void lose(struct run *run, uint32_t count)
+{
+    printf("attached\n");
+    fflush(stdout);
+    wait_for_end_of_input();
+    uint64_t deadline = rmqhub_deadline_after_ms(DEADLINE_MS);
+    for (uint32_t i = 0; i < count; i++) {
+        int error = rmqhub_send_async(run->producer, run->message, deadline, on_result, run);
+        if (error)
+            die("send_async", error);
+    }
+    printf("ready\n");
+    fflush(stdout);
+    while (run->done < count)
+        turn(run);
+    printf("{\"last_answer_ns\":%" PRIu64 ",", mono_now_ns());
+}
+
 static int by_value(const void *a, const void *b)
 {
     uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
@@ -133,7 +176,7 @@ static long status_kib(const char *key)
 int main(int argc, char **argv)
 {
     if (argc < 3) {
-        fprintf(stderr, "usage: bench_client sync|async|first|idle COUNT [WINDOW]\n");
+        fprintf(stderr, "usage: bench_client sync|async|first|idle|topics|lost COUNT [WINDOW]\n");
         return 2;
     }
     struct run run = {0};
@@ -145,22 +188,24 @@ int main(int argc, char **argv)
     double first_ms = (double)(mono_now_ns() - began) / 1e6;
     double cpu_before = cpu_ns();
     began = mono_now_ns();
-    printf("{");
+    if (strcmp(argv[1], "lost") == 0)
+        lose(&run, count);
+    else
+        printf("{");
     if (strcmp(argv[1], "sync") == 0)
         send_sync(&run, count);
     else if (strcmp(argv[1], "async") == 0)
         send_async(&run, count, argc > 3 ? (uint32_t)strtoul(argv[3], NULL, 10) : 128);
+    else if (strcmp(argv[1], "topics") == 0)
+        send_to_topics(&run, count);
     double seconds = (double)(mono_now_ns() - began) / 1e9;
     printf(
         "\"mode\":\"%s\",\"count\":%u,\"seconds\":%.6f,\"first_ms\":%.3f,\"client_cpu_ns\":%.0f,\"private_kib\":%ld,\"shared_kib\":%ld}\n",
         argv[1], count, seconds, first_ms, (cpu_ns() - cpu_before) / count, status_kib("Private_Dirty:") - before_kib,
         status_kib("Shared_Dirty:"));
     fflush(stdout);
-    if (strcmp(argv[1], "idle") == 0) {
-        char c;
-        while (read(STDIN_FILENO, &c, 1) > 0)
-            ;
-    }
+    if (strcmp(argv[1], "idle") == 0 || strcmp(argv[1], "topics") == 0)
+        wait_for_end_of_input();
     rmqhub_message_free(run.message);
     rmqhub_detach(run.hub);
     return 0;

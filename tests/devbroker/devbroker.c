@@ -9,6 +9,7 @@
 #include "tests/devbroker/devbroker.h"
 
 #include "shm/base/clock.h"
+#include "tests/devbroker/acl.h"
 #include "tests/devbroker/control.h"
 
 #include <errno.h>
@@ -74,10 +75,10 @@ static void put_off(struct request *r, enum later_kind kind, const uint8_t *data
 
 static void execute(struct request *r)
 {
-    if (r->broker)
-        broker_handle(r);
-    else
+    if (!r->broker)
         nameserver_handle(r);
+    else if (acl_allows(r))
+        broker_handle(r);
 }
 
 /* Executes, and drops what was written from @p keep bytes of the reply on. */

@@ -16,6 +16,7 @@
 #define BROKERS_MAX 64
 #define BROKER_NAME_MAX 31
 #define CLUSTER_NAME_MAX 63
+#define ACL_TEXT_MAX 255
 #define COUNTED_CODES 512 /* requests are counted per code below this; others together */
 
 /** Response codes of 4.9.3 that only consumers meet. */
@@ -40,7 +41,8 @@ struct devbroker_options {
     uint64_t seed;
     size_t max_message_bytes;
     char cluster[CLUSTER_NAME_MAX + 1];
-    const char *control_path; /* NULL: no control socket */
+    char acl_access_key[ACL_TEXT_MAX + 1], acl_secret_key[ACL_TEXT_MAX + 1]; /* "": no access control */
+    const char *control_path;                                                /* NULL: no control socket */
 };
 
 struct broker {

@@ -29,6 +29,7 @@ static const char usage[] = "usage: rmqhub-devbroker [options]\n"
                             "  --idle-ms N          close connections without traffic after that time (120000)\n"
                             "  --sweep-ms N         look for held pulls whose time is over so often (1000; a real broker: 5000)\n"
                             "  --max-message-bytes N  longest stored record (4194304)\n"
+                            "  --acl ACCESS:SECRET  brokers execute only what is signed with this key (aclEnable=true)\n"
                             "  --help\n";
 
 enum option_id {
@@ -48,6 +49,7 @@ enum option_id {
     OPTION_IDLE,
     OPTION_SWEEP,
     OPTION_MAX_MESSAGE,
+    OPTION_ACL,
     OPTION_HELP,
 };
 
@@ -68,6 +70,7 @@ static const struct option long_options[] = {
     {"idle-ms", required_argument, NULL, OPTION_IDLE},
     {"sweep-ms", required_argument, NULL, OPTION_SWEEP},
     {"max-message-bytes", required_argument, NULL, OPTION_MAX_MESSAGE},
+    {"acl", required_argument, NULL, OPTION_ACL},
     {"help", no_argument, NULL, OPTION_HELP},
     {NULL, 0, NULL, 0},
 };
@@ -95,6 +98,15 @@ static void fail(const char *text)
 {
     fprintf(stderr, "rmqhub-devbroker: %s\n", text);
     exit(2);
+}
+
+static void take_acl(struct devbroker_options *o)
+{
+    const char *colon = strchr(optarg, ':');
+    if (!colon || colon == optarg || !colon[1] ||
+        !text_copy(o->acl_access_key, sizeof(o->acl_access_key), optarg, (size_t)(colon - optarg)) ||
+        !text_copy(o->acl_secret_key, sizeof(o->acl_secret_key), colon + 1, strlen(colon + 1)))
+        fail("--acl: ACCESS:SECRET is needed, at most 255 bytes each");
 }
 
 static void take_option(struct arguments *a, int id, const char *name)
@@ -151,6 +163,9 @@ static void take_option(struct arguments *a, int id, const char *name)
         break;
     case OPTION_MAX_MESSAGE:
         o->max_message_bytes = (size_t)number(name, 128, 16 << 20);
+        break;
+    case OPTION_ACL:
+        take_acl(o);
         break;
     case OPTION_HELP:
         fputs(usage, stdout);

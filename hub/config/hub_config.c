@@ -36,6 +36,7 @@ struct loader {
     config_report *report;
     void *ctx;
     FILE *stream;
+    bool from_memory; /* nothing outside the text may be looked at: users and groups are numbers */
     unsigned line;
     unsigned problems;
 };
@@ -138,6 +139,12 @@ static const char *file_key_problem(struct section section, const struct config_
     return NULL;
 }
 
+static bool needs_lookup(const struct loader *loader, const struct config_key *key, const char *value)
+{
+    bool ids = key->type == CONFIG_USERS || key->type == CONFIG_GROUPS;
+    return ids && loader->from_memory && strspn(value, "0123456789, *") != strlen(value);
+}
+
 /* Called by libinih for each key; problems are reported here, so the answer is always "go on". */
 static int take_file_value(void *user, const char *section_name, const char *name, const char *value)
 {
@@ -156,7 +163,7 @@ static int take_file_value(void *user, const char *section_name, const char *nam
         return 1;
     }
     *origin = (struct config_origin){CONFIG_FROM_FILE, loader->line};
-    if (config_value_parse(section.fields + key->offset, key->type, key->min, key->max, value) < 0) {
+    if (needs_lookup(loader, key, value) || config_value_parse(section.fields + key->offset, key->type, key->min, key->max, value) < 0) {
         char allowed[256];
         config_value_allowed(allowed, sizeof(allowed), key->type, key->min, key->max);
         problem(loader, "%s:%u: [%s] %s: '%s' is not valid; allowed: %s", file, loader->line, section_name, name, value, allowed);
@@ -236,6 +243,17 @@ static FILE *open_regular(const char *path)
     return stream;
 }
 
+static void parse_stream(struct loader *loader)
+{
+#ifdef RMQHUB_INIH_RUNTIME_LIMITS
+    ini_max_line = CONFIG_LINE_CAP; /* Debian's build has a default of 200 bytes, too short for a list of nameservers */
+#endif
+    ini_parse_stream(read_line, loader, take_file_value, loader);
+    if (ferror(loader->stream))
+        problem(loader, "%s: cannot be read: %s", loader->config->file, strerror(errno));
+    fclose(loader->stream);
+}
+
 static void load_file(struct loader *loader, const char *path)
 {
     const char *wanted = path ? path : CONFIG_DEFAULT_FILE;
@@ -247,13 +265,7 @@ static void load_file(struct loader *loader, const char *path)
     }
     if (!text_copy(loader->config->file, sizeof(loader->config->file), wanted, strlen(wanted)))
         problem(loader, "%s: the path is too long", wanted);
-#ifdef RMQHUB_INIH_RUNTIME_LIMITS
-    ini_max_line = CONFIG_LINE_CAP; /* Debian's build has a default of 200 bytes, too short for a list of nameservers */
-#endif
-    ini_parse_stream(read_line, loader, take_file_value, loader);
-    if (ferror(loader->stream))
-        problem(loader, "%s: cannot be read: %s", wanted, strerror(errno));
-    fclose(loader->stream);
+    parse_stream(loader);
 }
 
 static void override(struct loader *loader, struct section section, unsigned index, enum config_source source, const char *spelled,
@@ -426,17 +438,64 @@ static void check_clusters(struct loader *loader)
     }
 }
 
+static void load_all(struct loader *loader, const struct config_arguments *arguments)
+{
+    set_defaults(hub_section_of(loader->config));
+    load_file(loader, arguments->file);
+    load_environment(loader);
+    load_arguments(loader, arguments);
+    resolve_directories(loader, arguments);
+    check_clusters(loader);
+}
+
 int hub_config_load(struct hub_config **out, const struct config_arguments *arguments, config_report *report, void *ctx)
 {
     struct hub_config *config = calloc(1, sizeof(*config));
     struct loader loader = {.config = config, .report = report, .ctx = ctx};
     if (!config)
         return -ENOMEM;
+    load_all(&loader, arguments);
+    if (loader.problems) {
+        hub_config_free(config);
+        return -EINVAL;
+    }
+    *out = config;
+    return 0;
+}
+
+static void ignore_problem(void *ctx, const char *text)
+{
+    (void)ctx;
+    (void)text;
+}
+
+int hub_config_find_state_dir(char *out, size_t cap, const struct config_arguments *arguments)
+{
+    struct hub_config *config = calloc(1, sizeof(*config));
+    struct loader loader = {.config = config, .report = ignore_problem};
+    if (!config)
+        return -ENOMEM;
+    load_all(&loader, arguments);
+    const char *dir = config->hub.state_dir.text;
+    int r = dir[0] && text_copy(out, cap, dir, strlen(dir)) ? 0 : -ENOENT;
+    hub_config_free(config);
+    return r;
+}
+
+int hub_config_load_memory(struct hub_config **out, const char *name, const void *text, size_t len, config_report *report, void *ctx)
+{
+    struct hub_config *config = calloc(1, sizeof(*config));
+    struct loader loader = {.config = config, .report = report, .ctx = ctx, .from_memory = true};
+    if (!config)
+        return -ENOMEM;
     set_defaults(hub_section_of(config));
-    load_file(&loader, arguments->file);
-    load_environment(&loader);
-    load_arguments(&loader, arguments);
-    resolve_directories(&loader, arguments);
+    text_copy(config->file, sizeof(config->file), name, strlen(name));
+    if (len && !(loader.stream = fmemopen((void *)(uintptr_t)text, len, "r"))) {
+        hub_config_free(config);
+        return -ENOMEM;
+    }
+    if (loader.stream)
+        parse_stream(&loader);
     check_clusters(&loader);
     if (loader.problems) {
         hub_config_free(config);
@@ -513,6 +572,85 @@ unsigned hub_config_apply(struct hub_config *config, const struct hub_config *fr
     report_cluster_missing(config, fresh, "a new cluster", report, ctx);
     report_cluster_missing(fresh, config, "removing a cluster", report, ctx);
     return applied;
+}
+
+/* ---- comparing and writing ---- */
+
+static unsigned section_compare(struct section before, struct section after, const char *name, config_report *report, void *ctx)
+{
+    unsigned differences = 0;
+    for (unsigned i = 0; i < before.count; i++) {
+        const struct config_key *key = &before.keys[i];
+        char was[CONFIG_TEXT_CAP], is[CONFIG_TEXT_CAP], line[3 * CONFIG_TEXT_CAP];
+        config_value_print(was, sizeof(was), key->type, before.fields + key->offset);
+        config_value_print(is, sizeof(is), key->type, after.fields + key->offset);
+        if (strcmp(was, is) == 0)
+            continue;
+        differences++;
+        snprintf(line, sizeof(line), "[%s] %s: '%s' to '%s'", name, key->name, was, is);
+        report(ctx, line);
+    }
+    return differences;
+}
+
+static unsigned compare_missing(const struct hub_config *in, const struct hub_config *from, const char *what, config_report *report,
+                                void *ctx)
+{
+    unsigned differences = 0;
+    for (unsigned i = 0; i < from->cluster_count; i++) {
+        char line[128];
+        if (cluster_find(in, from->clusters[i].name))
+            continue;
+        differences++;
+        snprintf(line, sizeof(line), "[cluster %s]: %s", from->clusters[i].name, what);
+        report(ctx, line);
+    }
+    return differences;
+}
+
+unsigned hub_config_compare(const struct hub_config *before, const struct hub_config *after, config_report *report, void *ctx)
+{
+    struct hub_config *was = (struct hub_config *)before, *is = (struct hub_config *)after; /* as above: only read */
+    unsigned differences = section_compare(hub_section_of(was), hub_section_of(is), "hub", report, ctx);
+    for (unsigned i = 0; i < was->cluster_count; i++) {
+        char name[CONFIG_CLUSTER_NAME_CAP + 8];
+        struct cluster_config *other = (struct cluster_config *)cluster_find(is, was->clusters[i].name);
+        snprintf(name, sizeof(name), "cluster %s", was->clusters[i].name);
+        if (other)
+            differences += section_compare(cluster_section_of(&was->clusters[i]), cluster_section_of(other), name, report, ctx);
+    }
+    return differences + compare_missing(before, after, "is new", report, ctx) + compare_missing(after, before, "is gone", report, ctx);
+}
+
+/* The effective values that are no defaults, and where each came from. */
+static void write_section(FILE *out, const struct hub_config *config, struct section section, const char *name)
+{
+    static const char *const sources[] = {NULL, NULL, "the environment", "the command line"};
+    fprintf(out, "[%s]\n", name);
+    for (unsigned i = 0; i < section.count; i++) {
+        const struct config_key *key = &section.keys[i];
+        const struct config_origin *origin = &section.origins[i];
+        char value[CONFIG_TEXT_CAP];
+        if (key->when == CONFIG_LATER || origin->source == CONFIG_FROM_DEFAULT)
+            continue;
+        config_value_print(value, sizeof(value), key->type, section.fields + key->offset);
+        if (origin->source == CONFIG_FROM_FILE)
+            fprintf(out, "# %s:%u\n", config->file, origin->line);
+        else
+            fprintf(out, "# from %s\n", sources[origin->source]);
+        fprintf(out, "%s = %s\n", key->name, value);
+    }
+}
+
+void hub_config_write(const struct hub_config *config, FILE *out)
+{
+    struct hub_config *readable = (struct hub_config *)config; /* as above: only read */
+    write_section(out, config, hub_section_of(readable), "hub");
+    for (unsigned i = 0; i < config->cluster_count; i++) {
+        char name[CONFIG_CLUSTER_NAME_CAP + 8];
+        snprintf(name, sizeof(name), "cluster %s", config->clusters[i].name);
+        write_section(out, config, cluster_section_of(&readable->clusters[i]), name);
+    }
 }
 
 static void visit_section(const struct hub_config *config, struct section section, const char *name,

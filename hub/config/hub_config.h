@@ -7,6 +7,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <sys/types.h>
 
 #include "hub/config/config_keys.h"
@@ -87,6 +88,15 @@ typedef void config_report(void *ctx, const char *text);
  */
 int hub_config_load(struct hub_config **out, const struct config_arguments *arguments, config_report *report, void *ctx);
 
+/**
+ * The same from a text in memory: no file, environment, command line or user data base is looked at (allow lists take numbers
+ * only), and the directories stay as the text says. @p name stands in reports. 0, or -EINVAL after at least one report, or -ENOMEM.
+ */
+int hub_config_load_memory(struct hub_config **out, const char *name, const void *text, size_t len, config_report *report, void *ctx);
+
+/** The state directory that a hub with these arguments would use, however many problems the rest has. 0, -ENOENT or -ENOMEM. */
+int hub_config_find_state_dir(char *out, size_t cap, const struct config_arguments *arguments);
+
 /** NULL is fine. */
 void hub_config_free(struct hub_config *config);
 
@@ -95,6 +105,12 @@ void hub_config_free(struct hub_config *config);
  * that needs a restart. Returns the number of keys applied.
  */
 unsigned hub_config_apply(struct hub_config *config, const struct hub_config *fresh, config_report *report, void *ctx);
+
+/** Reports each effective value that differs, and each cluster that came or went. Returns how many. */
+unsigned hub_config_compare(const struct hub_config *before, const struct hub_config *after, config_report *report, void *ctx);
+
+/** Writes a file that gives the same effective values; hub_config_load_memory() reads it back. */
+void hub_config_write(const struct hub_config *config, FILE *out);
 
 /** One effective value. The pointers live until the callback returns. */
 struct config_entry {

@@ -14,6 +14,7 @@
 
 #include "hub/config/config_docs.h"
 #include "hub/config/hub_config.h"
+#include "shm/base/text.h"
 
 struct reports {
     unsigned count;
@@ -334,6 +335,66 @@ static void a_reload_applies_what_it_may_and_names_the_rest(void **state)
     hub_config_free(fresh);
 }
 
+static void what_is_written_is_read_back_from_memory(void **state)
+{
+    (void)state;
+    char *text = NULL;
+    size_t len = 0;
+    setenv("RMQHUB_LOG_LEVEL", "debug", 1);
+    struct hub_config *back = NULL,
+                      *c = load_ok("[hub]\nlinger_ms = 7\nallow_uids = root,5\n[cluster a]\nnamesrv_addr = a:1\nuse_tls = true\n"
+                                   "[cluster empty]\n",
+                                   (struct config_arguments){.namesrv_addr = "cli:2"});
+    FILE *f = open_memstream(&text, &len);
+    hub_config_write(c, f);
+    fclose(f);
+    assert_non_null(strstr(text, "# from the command line\nnamesrv_addr = cli:2\n"));
+    assert_non_null(strstr(text, ":2\nlinger_ms = 7\n"));
+    assert_int_equal(hub_config_load_memory(&back, "kept", text, len, collect, &reports), 0);
+    text_copy(back->hub.runtime_dir.text, CONFIG_TEXT_CAP, c->hub.runtime_dir.text, strlen(c->hub.runtime_dir.text));
+    text_copy(back->hub.state_dir.text, CONFIG_TEXT_CAP, c->hub.state_dir.text, strlen(c->hub.state_dir.text));
+    assert_int_equal(hub_config_compare(c, back, collect, &reports), 0);
+    assert_int_equal(back->cluster_count, 3);
+    back->hub.linger_ms = 8;
+    back->clusters[1].keys.use_tls = false;
+    text_copy(back->clusters[2].name, sizeof(back->clusters[2].name), "other", 5);
+    assert_int_equal(hub_config_compare(c, back, collect, &reports), 4);
+    assert_string_equal(reports.text[0], "[hub] linger_ms: '7' to '8'");
+    assert_string_equal(reports.text[1], "[cluster a] use_tls: 'true' to 'false'");
+    assert_string_equal(reports.text[2], "[cluster other]: is new");
+    assert_string_equal(reports.text[3], "[cluster empty]: is gone");
+    hub_config_free(back);
+    hub_config_free(c);
+    free(text);
+}
+
+static void a_text_in_memory_looks_at_nothing_else(void **state)
+{
+    (void)state;
+    struct hub_config *c = NULL;
+    static const char names[] = "[hub]\nallow_uids = root\n[cluster a]\n";
+    setenv("RMQHUB_LOG_LEVEL", "debug", 1);
+    assert_int_equal(hub_config_load_memory(&c, "text", names, strlen(names), collect, &reports), -EINVAL);
+    assert_non_null(strstr(reports.text[0], "text:2: [hub] allow_uids: 'root' is not valid"));
+    assert_int_equal(hub_config_load_memory(&c, "text", "", 0, collect, &reports), -EINVAL);
+    assert_non_null(strstr(reports.text[1], "no cluster is configured"));
+    assert_int_equal(hub_config_load_memory(&c, "text", "[cluster a]", 11, collect, &reports), 0);
+    assert_int_equal(c->hub.log_level, LOG_LEVEL_INFO);
+    assert_string_equal(c->hub.runtime_dir.text, "");
+    hub_config_free(c);
+}
+
+static void the_state_directory_is_found_in_a_broken_file(void **state)
+{
+    (void)state;
+    char dir[256];
+    write_file("[hub]\nstate_dir = /srv/hub\nnonsense = 1\n");
+    assert_int_equal(hub_config_find_state_dir(dir, sizeof(dir), &(struct config_arguments){.file = file_path}), 0);
+    assert_string_equal(dir, "/srv/hub");
+    assert_int_equal(hub_config_find_state_dir(dir, sizeof(dir), &(struct config_arguments){.file = "/none", .state_dir = "/flag"}), 0);
+    assert_string_equal(dir, "/flag");
+}
+
 static void count_entry(void *ctx, const struct config_entry *entry)
 {
     unsigned *n = ctx;
@@ -475,6 +536,9 @@ int main(void)
         cmocka_unit_test_setup_teardown(no_cluster_is_an_error_that_says_what_to_do, setup, teardown),
         cmocka_unit_test_setup_teardown(a_reload_applies_what_it_may_and_names_the_rest, setup, teardown),
         cmocka_unit_test_setup_teardown(the_effective_values_are_listed_with_their_source, setup, teardown),
+        cmocka_unit_test_setup_teardown(what_is_written_is_read_back_from_memory, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_text_in_memory_looks_at_nothing_else, setup, teardown),
+        cmocka_unit_test_setup_teardown(the_state_directory_is_found_in_a_broken_file, setup, teardown),
         cmocka_unit_test_setup_teardown(attach_is_denied_unless_allowed, setup, teardown),
         cmocka_unit_test_setup_teardown(the_sample_file_is_valid_and_says_only_defaults, setup, teardown),
         cmocka_unit_test_setup_teardown(the_page_names_every_key_with_its_limits, setup, teardown),

@@ -10,12 +10,14 @@
 #include <inttypes.h>
 #include <netinet/in.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "hub/loop/event_loop.h"
 #include "hub/loop/http_get.h"
 #include "hub/remoting/resolver.h"
 #include "hub/route/name_server.h"
+#include "hub/route/route_store.h"
 #include "shm/base/log.h"
 #include "shm/base/text.h"
 
@@ -23,6 +25,7 @@
 #define SCHEME "http://"
 #define DEFAULT_PORT ":8080"
 #define DEFAULT_CLIENT_VERSION "V4_9_3"
+#define SAVE_AGAIN_NS (600 * NS_PER_S) /* an unchanged list is saved anew this often, to keep its age honest */
 #define BODY_MAX_BYTES 65536u
 
 const char *top_addressing_refusal_name(enum top_addressing_refusal refusal)
@@ -101,6 +104,16 @@ static struct span first_line(const char *body, size_t len)
     return line;
 }
 
+static void save_list(struct top_addressing *top, bool news)
+{
+    const struct route_store *store = top->store;
+    uint64_t now = event_loop_now_ns(top->loop);
+    if (!store || !store->save || (!news && top->saved_ns && now - top->saved_ns < SAVE_AGAIN_NS))
+        return;
+    top->saved_ns = now;
+    store->save(store->ctx, KEPT_NAME_SERVERS, "", top->url, top->list, strlen(top->list), top->address);
+}
+
 static void take_list(struct top_addressing *top, const char *list)
 {
     bool news = strcmp(top->list, list) != 0;
@@ -115,6 +128,7 @@ static void take_list(struct top_addressing *top, const char *list)
     top->from_store = false;
     if (news)
         text_copy(top->list, sizeof(top->list), list, strlen(list));
+    save_list(top, news);
     if (r == 0)
         return;
     top->changes++;
@@ -226,6 +240,25 @@ void top_addressing_fetch(struct top_addressing *top)
 
 /* ---- life ---- */
 
+/* Used until an answer comes: a start must not wait for a discovery server that is down. */
+static void use_kept_list(struct top_addressing *top)
+{
+    const struct route_store *store = top->store;
+    struct kept_origin origin;
+    char list[NAME_SERVER_LIST_MAX + 1];
+    void *content = NULL;
+    size_t len;
+    if (!store || !store->load || store->load(store->ctx, KEPT_NAME_SERVERS, "", top->url, &content, &len, &origin) != 0)
+        return;
+    if (len > 0 && !memchr(content, '\0', len) && text_copy(list, sizeof(list), content, len) &&
+        name_server_update_list(top->name_server, list) >= 0) {
+        text_copy(top->list, sizeof(top->list), list, strlen(list));
+        top->from_store = true;
+        top->last_ok_ms = origin.saved_ms;
+    }
+    free(content);
+}
+
 int top_addressing_init(struct top_addressing *top, struct event_loop *loop, struct resolver *resolver, struct name_server *name_server,
                         const struct top_addressing_settings *settings, void (*changed)(void *ctx), void *ctx)
 {
@@ -234,11 +267,16 @@ int top_addressing_init(struct top_addressing *top, struct event_loop *loop, str
     top->loop = loop;
     top->resolver = resolver;
     top->name_server = name_server;
+    top->store = settings->store;
     top->changed = changed;
     top->ctx = ctx;
     text_copy(top->client_version, sizeof(top->client_version), version, strlen(version));
     int r = top_addressing_url(top->url, sizeof(top->url), settings->domain, settings->subgroup, settings->unit_name);
-    return r < 0 ? r : split_url(top);
+    if (r == 0)
+        r = split_url(top);
+    if (r == 0)
+        use_kept_list(top);
+    return r;
 }
 
 void top_addressing_deinit(struct top_addressing *top)

@@ -61,9 +61,10 @@ struct top_addressing {
     void *ctx;
     char list[NAME_SERVER_LIST_MAX + 1]; /* the last good answer; "": none */
     bool from_store;                     /* not confirmed by an answer yet */
+    uint64_t saved_ns;
     uint64_t fetches, answers, changes;
     uint64_t refused[TOP_ADDRESSING_REFUSALS];
-    int64_t last_ok_ms, last_error_ms; /* wall clock, 0: never */
+    int64_t last_ok_ms, last_error_ms; /* wall clock, 0: never; of saving while from_store */
     char last_error[192];
 };
 

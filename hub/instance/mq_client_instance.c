@@ -42,7 +42,7 @@ static void set_state(struct mq_client_instance *in, enum service_state state)
 
 /* ---- topics ---- */
 
-struct topic_entry *topic_entry_acquire(struct mq_client_instance *in, struct span topic, const char **reason)
+struct topic_entry *topic_entry_hold(struct mq_client_instance *in, struct span topic, const char **reason)
 {
     struct topic_entry *entry;
     const char *rule = validate_send_topic(topic), *refusal = rule;
@@ -56,7 +56,13 @@ struct topic_entry *topic_entry_acquire(struct mq_client_instance *in, struct sp
             *reason = refusal;
         return NULL;
     }
-    if (entry->source == ROUTE_NONE)
+    return entry;
+}
+
+struct topic_entry *topic_entry_acquire(struct mq_client_instance *in, struct span topic, const char **reason)
+{
+    struct topic_entry *entry = topic_entry_hold(in, topic, reason);
+    if (entry && entry->source == ROUTE_NONE)
         topic_entry_refresh(entry);
     return entry;
 }

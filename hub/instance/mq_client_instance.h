@@ -76,6 +76,8 @@ struct mq_client_instance {
  * NULL: bad name, table full or no memory; *reason (if not NULL) says which.
  */
 struct topic_entry *topic_entry_acquire(struct mq_client_instance *instance, struct span topic, const char **reason);
+/** The same, but nothing is asked now: the next poll will (4.9.3's way with the topic that others are made after). */
+struct topic_entry *topic_entry_hold(struct mq_client_instance *instance, struct span topic, const char **reason);
 void topic_entry_release(struct topic_entry *entry);
 
 /* ---- producer groups ---- */

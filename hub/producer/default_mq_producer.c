@@ -154,7 +154,7 @@ static int get_instance(struct default_mq_producer *p, struct mq_client_manager 
 static int add_create_topic(struct default_mq_producer *p)
 {
     const char *why = NULL;
-    p->create_topic_entry = topic_entry_acquire(p->instance, span_of(p->settings.create_topic_key), &why);
+    p->create_topic_entry = topic_entry_hold(p->instance, span_of(p->settings.create_topic_key), &why);
     if (p->create_topic_entry)
         return 0;
     say(p, why);

@@ -9,7 +9,9 @@ import json
 import typing
 
 IS_REPLY, IS_ONEWAY = 1, 2
-PHASES = ("start", "send", "shutdown")   # each lasts from its mark to the next; "start" is start and idle time together
+# Each lasts from its mark to the next: start and idle time, then sends and shutdown. Between the last two a mark would prove
+# nothing: a oneway message may still be on its way when the application goes on.
+PHASES = ("start", "send")
 
 
 @dataclasses.dataclass

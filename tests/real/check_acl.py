@@ -2,10 +2,11 @@
 the application. The Java client with the same credentials says what is to be expected."""
 
 import json
+import signal
 
 import ledger
 from hub_process import Hub, LedgerProducer
-from processes import check
+from processes import check, wait_until
 from servers import RealServers
 
 TITLE = "ACL: good credentials send, bad ones are refused with the broker's text"
@@ -41,17 +42,22 @@ def run(bench):
         _good(bench, server, java)
         for number, (name, case) in enumerate(REFUSED.items()):
             _refused(bench, server, number, name, *case)
+        _mended(bench, server)
         stored = java.read_back(server.namesrv, TOPIC)
-        check(len(stored) == COUNT, f"nothing of what was refused is in the broker: {len(stored)} messages, {COUNT} were sent with good credentials")
+        check(len(stored) == COUNT + 1, f"nothing of what was refused is in the broker: {len(stored)} messages, {COUNT + 1} were sent with good credentials")
+
+
+def _write_credentials(bench, name, access_key, secret_key):
+    path = bench.work_dir / f"{name}.credentials"
+    path.touch(mode=0o600)
+    path.write_text(f"access_key = {access_key}\nsecret_key = {secret_key}\n")
+    return path
 
 
 def _hub(bench, server, name, credentials):
     cluster = {"namesrv_addr": server.namesrv}
     if credentials:
-        path = bench.work_dir / f"{name}.credentials"
-        path.touch(mode=0o600)
-        path.write_text(f"access_key = {credentials[0]}\nsecret_key = {credentials[1]}\n")
-        cluster["credentials_file"] = path
+        cluster["credentials_file"] = _write_credentials(bench, name, *credentials)
     return Hub.configured(bench.bin_dir, bench.work_dir, cluster, name=name)
 
 
@@ -73,9 +79,24 @@ def _refused(bench, server, number, name, credentials, topic, words):
         items = json.loads(result.stdout)["items"] if result.stdout else []
         check(result.returncode == 1 and len(items) == 1 and items[0]["outcome"] == "NOT_STORED" and words in items[0]["reason"],
               f"{name}: status {result.returncode}, {[(i['outcome'], i['code'], i['reason']) for i in items]}, expected {words!r}")
-    _check_no_secret(bench, hub, name)
+    _check_no_secret(hub, name)
 
 
-def _check_no_secret(bench, hub, name):
+def _mended(bench, server):
+    """A file that was wrong is put right, and SIGHUP is all it takes."""
+    name = "mended"
+    with _hub(bench, server, name, REFUSED["a secret that is wrong"][0]) as hub:
+        def send():
+            return hub.cli("send", "--group", GROUP, "--topic", TOPIC, "--body", "mended")
+        before = send()
+        _write_credentials(bench, name, ACCESS_KEY, SECRET_KEY)
+        hub.process.send_signal(signal.SIGHUP)
+        wait_until(lambda: "reload" in hub.log.read_text(errors="replace").lower(), 5, "the hub to say that it has read its configuration again")
+        after = send()
+        check((before.returncode, after.returncode) == (1, 0), f"a wrong secret put right, SIGHUP: status {before.returncode} before, {after.returncode} after {after.stdout.strip()}")
+    _check_no_secret(hub, name)
+
+
+def _check_no_secret(hub, name):
     log = hub.log.read_text(errors="replace")
     check(SECRET_KEY not in log and "wrong-secret-key" not in log, f"{name}: no secret in the hub's log of {len(log)} bytes")

@@ -19,7 +19,7 @@ class Background:
 
     def __init__(self, bench):
         self.hub = Hub(bench.bin_dir, bench.work_dir, bench.server.namesrv).__enter__()
-        self.staying = LedgerProducer(self.hub, bench.work_dir, "stays", STAYING, TOPIC, count=WATCH_S * 10, rate=10).start()
+        self.staying = LedgerProducer(self.hub, bench.work_dir, "stays", STAYING, TOPIC, count=1000000, rate=10).start()
         short = [LedgerProducer(self.hub, bench.work_dir, "leaves", LEAVING, TOPIC, count=5, final=True).start(),
                  LedgerProducer(self.hub, bench.work_dir, "lingers", LINGERING, TOPIC, count=5).start()]
         self.statuses = finish_all(short, 60)
@@ -48,5 +48,6 @@ def run(bench):
     check(rows == background.rows, f"... and the registration is the same row: {[tuple(r) for r in rows]}")
     gone = bench.java.producer_connections(bench.server.namesrv, LINGERING, TOPIC)
     check(not gone, f"... and the group that lingered has left: {[tuple(r) for r in gone]}")
+    background.staying.process.terminate()   # it would go on
     status = background.staying.finish(60)
     check(status == 0, f"the producer that sent all the time ended with status {status}: {background.staying.summary()}")

@@ -82,7 +82,7 @@ def _hub(bench, name, namesrv, settings):
 
 def _good(bench, server, java, files):
     with _hub(bench, "good", server.namesrv, files.settings()) as hub:
-        producers = [LedgerProducer(hub, bench.work_dir, f"good-{mode}", GROUP, TOPIC, count=COUNT // 2, mode=mode, properties=True).start()
+        producers = [LedgerProducer(hub, bench.work_dir, f"good-{mode}", GROUP, TOPIC, count=COUNT // 2, mode=mode, properties=True, timeout=5000).start()
                      for mode in ("sync", "async")]
         statuses = [p.finish(60) for p in producers]
         entries = [e for p in producers for e in p.entries()]

@@ -169,8 +169,6 @@ static void add_route(struct place *p, const struct topic_entry *topic)
     struct table_route *row = topic->dormant ? NULL : table_writer_add(p->writer, TABLE_ROUTES);
     if (!row)
         return;
-    bool by_nameserver = topic->source == ROUTE_NAMESRV || topic->source == ROUTE_DEFAULT_TOPIC;
-    const char *from = by_nameserver ? name_server_chosen(&p->instance->name_server) : NULL;
     row->instance = p->index;
     row->source = (uint8_t)topic->source;
     row->state = topic->source == ROUTE_NONE ? TABLE_ROUTE_MISSING : topic->info.count ? TABLE_ROUTE_OK : TABLE_ROUTE_NO_WRITABLE_QUEUE;
@@ -187,7 +185,7 @@ static void add_route(struct place *p, const struct topic_entry *topic)
     row->unconfirmed = topic->source == ROUTE_STORE;
     row->changes = topic->changes;
     SNAPSHOT_TEXT(row->topic, topic->name);
-    SNAPSHOT_TEXT(row->from, from ? from : "");
+    SNAPSHOT_TEXT(row->from, topic->from);
     SNAPSHOT_TEXT(row->last_error, topic->last_error);
     if (topic->route)
         add_queue_datas(p, row, topic->route);

@@ -27,6 +27,7 @@
 #include "hub/instance/mq_client_instance.h"
 #include "hub/instance/mq_client_manager.h"
 #include "hub/ipc/ipc_server.h"
+#include "hub/last_good.h"
 #include "hub/loop/event_loop.h"
 #include "hub/metrics/events.h"
 #include "hub/protocol/name_server_address_utils.h"
@@ -164,6 +165,7 @@ static void reload(struct hub *hub)
         instance->config.linger_ms = (uint32_t)hub->config->hub.linger_ms;
         mq_client_instance_reload(instance); /* says itself what it could not read */
     }
+    last_good_save(hub->store, hub->config);
     LOG_INFO("config", "reloaded, %u setting%s applied", applied, applied == 1 ? "" : "s");
 }
 
@@ -486,6 +488,8 @@ int hub_run(struct hub_config *config, const struct config_arguments *arguments)
         r = start_all(&hub);
     if (r == 0) {
         snapshot_set_state(hub.table, TABLE_HUB_RUNNING);
+        last_good_compare(hub.store, config);
+        last_good_save(hub.store, config);
         LOG_INFO(WHO, "ready");
         notify("READY=1");
         r = run_rounds(&hub);

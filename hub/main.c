@@ -8,6 +8,7 @@
 
 #include "hub/config/config_docs.h"
 #include "hub/hub.h"
+#include "hub/last_good.h"
 #include "shm/base/log.h"
 
 enum {
@@ -16,6 +17,7 @@ enum {
     OPTION_STATE_DIR,
     OPTION_LOG_LEVEL,
     OPTION_CHECK,
+    OPTION_LAST_GOOD,
     OPTION_DOCS,
     OPTION_SAMPLE,
     OPTION_VERSION
@@ -28,6 +30,7 @@ static const struct option options[] = {
     {"state-dir", required_argument, NULL, OPTION_STATE_DIR},
     {"log-level", required_argument, NULL, OPTION_LOG_LEVEL},
     {"check-config", no_argument, NULL, OPTION_CHECK},
+    {"print-last-good-config", no_argument, NULL, OPTION_LAST_GOOD},
     {"print-config-docs", no_argument, NULL, OPTION_DOCS},
     {"print-sample-config", no_argument, NULL, OPTION_SAMPLE},
     {"version", no_argument, NULL, OPTION_VERSION},
@@ -38,7 +41,7 @@ static const struct option options[] = {
 static void print_help(FILE *out)
 {
     fputs("usage: rmqhubd [-c FILE] [--namesrv HOST:PORT;HOST:PORT] [--runtime-dir DIR] [--state-dir DIR] [--log-level LEVEL]\n"
-          "       rmqhubd [-c FILE] [...] --check-config\n\n"
+          "       rmqhubd [-c FILE] [...] --check-config | --print-last-good-config\n\n"
           "The RocketMQ hub of this host. Runs in the foreground and logs to stderr.\n\n"
           "  -c, --config FILE     configuration; default " CONFIG_DEFAULT_FILE " if it exists\n"
           "  --namesrv LIST        nameservers of the cluster \"default\", which clients get that name none\n"
@@ -48,6 +51,8 @@ static void print_help(FILE *out)
           "                        $XDG_STATE_HOME/rmqhub or ~/.local/state/rmqhub\n"
           "  --log-level LEVEL     error, warn, info or debug\n"
           "  --check-config        report every error and a verdict, start nothing; exit code 0 or 1\n"
+          "  --print-last-good-config\n"
+          "                        write the settings of the last hub that started on this state directory\n"
           "  --print-sample-config write a commented configuration file to stdout\n"
           "  --print-config-docs   write the reference page docs/configuration.md to stdout\n"
           "  --version, --help\n\n"
@@ -79,7 +84,8 @@ static int run(const struct config_arguments *arguments)
 {
     struct hub_config *config = NULL;
     if (hub_config_load(&config, arguments, print_problem, stderr) < 0) {
-        fputs("rmqhubd: not started, because the configuration is not valid\n", stderr);
+        fputs("rmqhubd: not started, because the configuration is not valid; --print-last-good-config writes the last one that was\n",
+              stderr);
         return HUB_EXIT_FAILED;
     }
     return hub_run(config, arguments);
@@ -94,7 +100,7 @@ static int print_document(void (*print)(FILE *out))
 int main(int argc, char **argv)
 {
     struct config_arguments arguments = {0};
-    bool check = false;
+    bool check = false, last_good = false;
     for (int c; (c = getopt_long(argc, argv, "c:h", options, NULL)) != -1;) {
         switch (c) {
         case 'c':
@@ -115,6 +121,9 @@ int main(int argc, char **argv)
         case OPTION_CHECK:
             check = true;
             break;
+        case OPTION_LAST_GOOD:
+            last_good = true;
+            break;
         case OPTION_DOCS:
             return print_document(config_docs_print_page);
         case OPTION_SAMPLE:
@@ -134,5 +143,7 @@ int main(int argc, char **argv)
         fprintf(stderr, "rmqhubd: '%s' is not expected; see rmqhubd --help\n", argv[optind]);
         return HUB_EXIT_USAGE;
     }
+    if (last_good)
+        return last_good_print(&arguments, stdout) == 0 ? HUB_EXIT_OK : HUB_EXIT_FAILED;
     return check ? check_config(&arguments) : run(&arguments);
 }

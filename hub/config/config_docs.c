@@ -76,6 +76,9 @@ void config_docs_print_page(FILE *out)
           "On SIGHUP the hub reads the file again. The SIGHUP column says what happens to a key then: *yes*, a new value applies at once;\n"
           "*content*, the file it names is read again, but another path needs a restart; *no*, a changed value needs a restart and is\n"
           "named in the log. A configuration with an error changes nothing.\n\n"
+          "A hub refuses to start on an invalid configuration. The settings of the last hub that started or reloaded are kept in the\n"
+          "state directory: each start logs what changed since, and `rmqhubd --print-last-good-config` writes them as a file while no\n"
+          "hub runs there.\n\n"
           "Comments start with `#` or `;` and have lines of their own. An unknown key, a key set twice and a value out of its limits are\n"
           "errors, never guesses.\n\n## [hub]\n\n",
           out);

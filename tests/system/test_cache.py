@@ -35,8 +35,8 @@ class Cache(SystemTest):
         """The writer commits within about a second."""
         def saved():
             stats = {item["name"]: int(item["value"]) for item in self.items("stats")}
-            return stats["store_commits"] > 0 and stats["store_unwritten"] == 0 and stats["store_entries"] >= 3
-        wait_until(saved, 10, "name and routes to be written")
+            return stats["store_commits"] > 0 and stats["store_unwritten"] == 0 and stats["store_entries"] >= 5
+        wait_until(saved, 10, "name, configuration, routes and broker to be written")
 
     def restart(self):
         self.hub.kill()

@@ -2,6 +2,7 @@
 """rmqhubd with configurations good and bad: every error names file, line, key and what is allowed."""
 
 import os
+import shutil
 
 from system_test import FAILED, OK, USAGE, SystemTest, main
 
@@ -52,6 +53,84 @@ class CheckConfig(SystemTest):
         self.assertEqual(sample.returncode, OK)
         _, result = self.check(sample.stdout)
         self.assertEqual(result.returncode, OK, result.stdout)
+
+
+class ClientSettings(SystemTest):
+    """The settings of the Java client, in snake case."""
+
+    def check(self, *lines):
+        path = self.file("rmqhub.conf", "\n".join(("[cluster c]", *lines)) + "\n")
+        return path, self.rmqhubd("-c", path, "--check-config")
+
+    def test_settings_that_contradict_each_other_are_refused_with_what_to_do(self):
+        for lines, line, text in (
+                (("namesrv_addr = a:1", "tls_ca_file = /ca.pem"), 3, "tls_ca_file: is not used without TLS; set use_tls = true, or remove the line"),
+                (("namesrv_addr = a:1", "use_tls = true", "tls_key_file = /k"), 4, "tls_key_file: a key is used with its certificate only; set tls_cert_file, too"),
+                (("namesrv_addr = a:1", "use_tls = true", "tls_insecure = true", "tls_ca_file = /ca"), 5, "tls_ca_file: nothing is verified with tls_insecure = true; remove one of them"),
+                (("namesrv_addr = a:1", "namesrv_domain = d"), 3, "namesrv_domain: is not used, because namesrv_addr is set on line 2; remove one of them"),
+                (("write_buffer_high_water_mark_bytes = 65536", "write_buffer_low_water_mark_bytes = 65537"), 3, "write_buffer_low_water_mark_bytes: above write_buffer_high_water_mark_bytes; allowed: 0 to 65536")):
+            path, result = self.check(*lines)
+            self.assertEqual(result.returncode, FAILED)
+            self.assertEqual(result.stdout.splitlines()[0], f"{path}:{line}: [cluster c] {text}")
+
+    def test_a_cluster_needs_no_address_and_a_setting_without_meaning_is_no_error(self):
+        for lines in ((), ("namesrv_domain = discovery.example:8081", "namesrv_domain_subgroup = s"), ("client_worker_threads = 8", "persist_consumer_offset_interval_ms = 1000")):
+            _, result = self.check(*lines)
+            self.assertEqual(result.returncode, OK, result.stdout)
+
+
+class LastGood(SystemTest):
+    """What a hub started with last is kept, and said."""
+
+    def conf(self, linger_ms, text=""):
+        return self.file("rmqhub.conf", f"[hub]\nlinger_ms = {linger_ms}\n{text}[cluster c]\nnamesrv_addr = {self.address}\n")
+
+    def print_last_good(self, *args):
+        return self.rmqhubd("--state-dir", self.state_dir, *args, "--print-last-good-config")
+
+    def setUp(self):
+        super().setUp()
+        self.address = self.closed_port()
+
+    def test_a_start_says_what_changed_since_the_last_one(self):
+        self.end_hub(self.start_hub("-c", self.conf(1000)))
+        before = self.log_size()
+        self.end_hub(self.start_hub("-c", self.conf(1000)))
+        self.assertRegex(self.log_since(before), r"0 differences to the last good configuration, of 2\d{3}-")
+        before = self.log_size()
+        self.end_hub(self.start_hub("-c", self.conf(2000)))
+        self.assertIn("changed since: [hub] linger_ms: '1000' to '2000'", self.log_since(before))
+        self.assertIn("1 difference to the last good configuration", self.log_since(before))
+
+    def test_a_broken_file_is_refused_and_the_last_good_configuration_can_be_written(self):
+        self.end_hub(self.start_hub("-c", self.conf(1000)))
+        broken = self.conf(2000, "nonsense = 1\n")
+        result = self.rmqhubd("-c", broken, "--runtime-dir", self.runtime_dir, "--state-dir", self.state_dir)
+        self.assertEqual(result.returncode, FAILED)
+        self.assertIn("--print-last-good-config writes the last one that was", result.stderr)
+        result = self.print_last_good("-c", broken)
+        self.assertEqual((result.returncode, result.stderr), (OK, ""))
+        self.assertIn("linger_ms = 1000\n", result.stdout)
+        written = self.file("again.conf", result.stdout)
+        self.assertEqual(self.rmqhubd("-c", written, "--check-config").returncode, OK)
+        before = self.log_size()
+        self.end_hub(self.start_hub("-c", written))
+        self.assertIn("0 differences to the last good configuration", self.log_since(before))
+
+    def test_it_is_not_read_under_a_running_hub_nor_invented(self):
+        result = self.print_last_good()
+        self.assertEqual(result.returncode, FAILED)
+        self.assert_one_line(result.stderr, self.state_dir, "No such file or directory")
+        hub = self.start_hub("-c", self.conf(1000))
+        result = self.print_last_good()
+        self.assertEqual(result.returncode, FAILED)
+        self.assert_one_line(result.stderr, "a hub is running", "rmqhub config")
+        self.end_hub(hub)
+        shutil.rmtree(self.state_dir)
+        self.state_dir.mkdir(mode=0o700)
+        result = self.print_last_good()
+        self.assertEqual(result.returncode, FAILED)
+        self.assert_one_line(result.stderr, "no configuration is kept there")
 
 
 class CommandLine(SystemTest):

@@ -17,7 +17,7 @@ GUARD = re.compile(r"^#pragma once$|^#ifndef RMQHUB_H$", re.MULTILINE)
 # Pages that a reader may follow, and names that configuration formats fix. Everything else is a host of somebody's network.
 URL = re.compile(r"\bhttps?://([A-Za-z0-9._-]+)")
 HOSTS = re.compile(r"^((www|rocketmq|maven)\.apache\.org|www\.w3\.org|github\.com|www\.rfc-editor\.org|keepachangelog\.com|semver\.org|"
-                   r"jmenv\.tbsite\.net|127\.0\.0\.1|[a-z0-9_-]+|([A-Za-z0-9_-]+\.)*(example|example\.(com|org)|invalid))$")
+                   r"jmenv\.tbsite\.net|MQ_INST_[A-Za-z0-9_.-]+|127\.0\.0\.1|[a-z0-9_-]+|([A-Za-z0-9_-]+\.)*(example|example\.(com|org)|invalid))$")
 
 # Written in pieces, so that this file does not find itself.
 RULES = [

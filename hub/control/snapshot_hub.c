@@ -177,6 +177,7 @@ struct network_sums {
     struct response_table_counters responses;
     struct channel_counters channels;
     uint64_t pending, namesrv_requests, namesrv_failures, namesrv_failovers, route_polls, unsupported_requests;
+    uint64_t routes_unchanged, routes_refused[ROUTE_REFUSALS], brokers_left_out, discovery_refused[TOP_ADDRESSING_REFUSALS];
 };
 
 static void sum_channel(struct channel_counters *sum, const struct channel_counters *c)
@@ -213,6 +214,12 @@ static void sum_instance(struct network_sums *sum, const struct mq_client_instan
     sum->namesrv_failures += instance->name_server.failures;
     sum->namesrv_failovers += instance->name_server.failovers;
     sum->route_polls += instance->routes.polls;
+    sum->routes_unchanged += instance->routes.answers_unchanged;
+    sum->brokers_left_out += instance->routes.brokers_left_out;
+    for (unsigned i = 0; i < ROUTE_REFUSALS; i++)
+        sum->routes_refused[i] += instance->routes.refused[i];
+    for (unsigned i = 0; i < TOP_ADDRESSING_REFUSALS; i++)
+        sum->discovery_refused[i] += instance->top_addressing.refused[i];
     sum->unsupported_requests += instance->unsupported_requests;
     const struct list_link *channels = &instance->remoting.channels;
     for (const struct list_link *it = channels->next; it != channels; it = it->next)
@@ -251,7 +258,21 @@ static void add_network_counters(struct table_writer *writer, const struct netwo
                 {"namesrv_requests", s->namesrv_requests},
                 {"namesrv_failures", s->namesrv_failures},
                 {"namesrv_failovers", s->namesrv_failovers},
-                {"route_polls", s->route_polls}};
+                {"route_polls", s->route_polls},
+                {"routes_unchanged", s->routes_unchanged},
+                {"routes_refused_unreadable", s->routes_refused[ROUTE_REFUSED_UNREADABLE]},
+                {"routes_refused_empty", s->routes_refused[ROUTE_REFUSED_EMPTY]},
+                {"routes_refused_duplicate", s->routes_refused[ROUTE_REFUSED_DUPLICATE]},
+                {"routes_refused_bad_broker", s->routes_refused[ROUTE_REFUSED_BAD_BROKER]},
+                {"routes_refused_too_many_queues", s->routes_refused[ROUTE_REFUSED_TOO_MANY_QUEUES]},
+                {"routes_refused_no_memory", s->routes_refused[ROUTE_REFUSED_NO_MEMORY]},
+                {"route_brokers_left_out", s->brokers_left_out},
+                {"discovery_no_address", s->discovery_refused[TOP_ADDRESSING_NO_ADDRESS]},
+                {"discovery_no_answer", s->discovery_refused[TOP_ADDRESSING_NO_ANSWER]},
+                {"discovery_refused_status", s->discovery_refused[TOP_ADDRESSING_STATUS]},
+                {"discovery_refused_too_long", s->discovery_refused[TOP_ADDRESSING_TOO_LONG]},
+                {"discovery_refused_empty", s->discovery_refused[TOP_ADDRESSING_EMPTY]},
+                {"discovery_refused_garbage", s->discovery_refused[TOP_ADDRESSING_GARBAGE]}};
     for (unsigned i = 0; i < sizeof(list) / sizeof(list[0]); i++)
         add_number(writer, TABLE_KIND_COUNTER, list[i].name, list[i].value);
     add_number(writer, TABLE_KIND_GAUGE, "requests_pending", s->pending);

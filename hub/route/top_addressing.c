@@ -15,13 +15,13 @@
 
 #include "hub/loop/event_loop.h"
 #include "hub/loop/http_get.h"
+#include "hub/metrics/problems.h"
 #include "hub/remoting/resolver.h"
 #include "hub/route/name_server.h"
 #include "hub/route/route_store.h"
-#include "shm/base/log.h"
 #include "shm/base/text.h"
 
-#define WHO "discovery"
+#define PROBLEM "discovery-failed"
 #define SCHEME "http://"
 #define DEFAULT_PORT ":8080"
 #define DEFAULT_CLIENT_VERSION "V4_9_3"
@@ -75,12 +75,11 @@ static int split_url(struct top_addressing *top)
 
 static void refuse(struct top_addressing *top, enum top_addressing_refusal refusal, const char *reason)
 {
-    bool news = strcmp(top->last_error, reason) != 0;
     top->refused[refusal]++;
     top->last_error_ms = event_loop_now_ms(top->loop);
     text_copy(top->last_error, sizeof(top->last_error), reason, strlen(reason));
-    if (news)
-        LOG_WARN(WHO, "%s: %s", top->url, reason);
+    problem_raise(PROBLEM, top->url, TABLE_SEVERITY_WARN, "%s; %s", reason,
+                  top->list[0] ? "the last list stays in use" : "no nameserver is known, so nothing can be sent");
 }
 
 static bool is_blank(char c)
@@ -125,6 +124,7 @@ static void take_list(struct top_addressing *top, const char *list)
     top->answers++;
     top->last_ok_ms = event_loop_now_ms(top->loop);
     top->last_error[0] = '\0';
+    problem_clear(PROBLEM, top->url);
     top->from_store = false;
     if (news)
         text_copy(top->list, sizeof(top->list), list, strlen(list));
@@ -281,6 +281,8 @@ int top_addressing_init(struct top_addressing *top, struct event_loop *loop, str
 
 void top_addressing_deinit(struct top_addressing *top)
 {
+    if (top->last_error[0])
+        problem_clear(PROBLEM, top->url);
     top->get = http_get_cancel(top->get);
     if (top->resolving)
         resolver_cancel(top->resolver, top);

@@ -16,6 +16,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "hub/metrics/problems.h"
 #include "hub/protocol/codes.h"
 #include "hub/protocol/name_server_address_utils.h"
 #include "hub/route/top_addressing.h"
@@ -447,6 +448,7 @@ static void what_goes_wrong_is_counted_and_changes_nothing(void **state)
         if (discovery()->refused[cases[i].why] != count + 1)
             fail_msg("case %u: expected %s, last error: %s", i, top_addressing_refusal_name(cases[i].why), discovery()->last_error);
         assert_true(discovery()->last_error[0] != '\0');
+        assert_true(problem_find("discovery-failed", discovery()->url, &(struct problem){0}));
     }
     fake_http_unlisten(&http);
     top_addressing_fetch(discovery());
@@ -460,6 +462,7 @@ static void what_goes_wrong_is_counted_and_changes_nothing(void **state)
     pump();
     assert_int_equal(name_server()->count, 2);
     assert_string_equal(discovery()->last_error, "");
+    assert_false(problem_find("discovery-failed", discovery()->url, &(struct problem){0}));
     free(large);
 }
 

@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "hub/check.h"
 #include "hub/config/config_docs.h"
 #include "hub/hub.h"
 #include "hub/last_good.h"
@@ -50,7 +51,7 @@ static void print_help(FILE *out)
           "  --state-dir DIR       cached routes and kept names; default /var/lib/rmqhub as root, else\n"
           "                        $XDG_STATE_HOME/rmqhub or ~/.local/state/rmqhub\n"
           "  --log-level LEVEL     error, warn, info or debug\n"
-          "  --check-config        report every error and a verdict, start nothing; exit code 0 or 1\n"
+          "  --check-config        report every error, also in the files it names, and a verdict; start nothing; exit code 0 or 1\n"
           "  --print-last-good-config\n"
           "                        write the settings of the last hub that started on this state directory\n"
           "  --print-sample-config write a commented configuration file to stdout\n"
@@ -72,6 +73,11 @@ static int check_config(const struct config_arguments *arguments)
     struct hub_config *config = NULL;
     if (hub_config_load(&config, arguments, print_problem, stdout) < 0) {
         puts("The configuration is not valid.");
+        return HUB_EXIT_FAILED;
+    }
+    if (hub_check_files(config, print_problem, stdout) > 0) {
+        puts("The configuration is valid, but not every file that it names.");
+        hub_config_free(config);
         return HUB_EXIT_FAILED;
     }
     printf("The configuration is valid: %s, %u cluster%s.\n", config->file[0] ? config->file : "no file", config->cluster_count,

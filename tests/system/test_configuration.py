@@ -79,6 +79,34 @@ class ClientSettings(SystemTest):
             self.assertEqual(result.returncode, OK, result.stdout)
 
 
+class NamedFiles(SystemTest):
+    """--check-config reads the files that the configuration names, as the hub would."""
+
+    def check(self, credentials):
+        path = self.file("rmqhub.conf", f"[cluster c]\nnamesrv_addr = 127.0.0.1:1\ncredentials_file = {credentials}\n")
+        return path, self.rmqhubd("-c", path, "--check-config")
+
+    def test_credentials_are_read(self):
+        good = self.file("credentials", "access_key = a\nsecret_key = secret-of-the-test\n")
+        good.chmod(0o600)
+        _, result = self.check(good)
+        self.assertEqual(result.returncode, OK, result.stdout)
+        link = self.dir / "link"
+        link.symlink_to(good)
+        open_to_all = self.file("open", good.read_text())
+        open_to_all.chmod(0o644)
+        half = self.file("half", "access_key = a\n")
+        half.chmod(0o600)
+        for file, words in ((self.dir / "none", "No such file"), (link, "symbolic link"), (open_to_all, "0644"), (half, "secret_key")):
+            path, result = self.check(file)
+            first, *rest = result.stdout.splitlines()
+            self.assertEqual(result.returncode, FAILED)
+            self.assertTrue(first.startswith(f"{path}:3: [cluster c] credentials_file: "), first)
+            self.assertIn(words, first)
+            self.assertEqual(rest, ["The configuration is valid, but not every file that it names."])
+            self.assertNotIn("secret-of-the-test", result.stdout + result.stderr)
+
+
 class LastGood(SystemTest):
     """What a hub started with last is kept, and said."""
 

@@ -115,37 +115,5 @@ class Readiness(SystemTest):
         self.end_hub(hub)
 
 
-class Reload(SystemTest):
-    CLUSTER = "[cluster c]\nnamesrv_addr = 127.0.0.1:1\n"
-
-    def reload(self, hub, text, answer):
-        self.file("rmqhub.conf", text)
-        before = self.log_size()
-        hub.send_signal(signal.SIGHUP)
-        self.wait_for_log(answer, before, hub)
-        return self.log_since(before)
-
-    def test_what_may_change_changes_and_the_rest_is_named(self):
-        path = self.file("rmqhub.conf", self.CLUSTER)
-        hub = self.start_hub("-c", path)
-        log = self.reload(hub, "[hub]\nlinger_ms = 7\nmax_clients = 9\n" + self.CLUSTER, "reloaded, 1 setting applied")
-        self.assertIn("[hub] linger_ms: '60000' to '7'", log)
-        self.assertIn("[hub] max_clients: '1024' to '9' needs a restart and was not applied", log)
-        self.end_hub(hub)
-
-    def test_a_bad_file_changes_nothing_and_the_hub_goes_on(self):
-        path = self.file("rmqhub.conf", "[hub]\nlog_level = debug\n" + self.CLUSTER)
-        hub = self.start_hub("-c", path)
-        log = self.reload(hub, "[hub]\nlog_level = loud\n" + self.CLUSTER, "reload refused; the settings stay as they were")
-        self.assertIn("rmqhub.conf:2: [hub] log_level: 'loud' is not valid", log)
-        path.unlink()
-        before = self.log_size()
-        hub.send_signal(signal.SIGHUP)
-        self.wait_for_log("cannot be read: No such file or directory", before, hub)
-        log = self.reload(hub, "[hub]\nlog_level = info\n" + self.CLUSTER, "reloaded, 1 setting applied")
-        self.assertIn("[hub] log_level: 'debug' to 'info'", log)
-        self.end_hub(hub)
-
-
 if __name__ == "__main__":
     main()

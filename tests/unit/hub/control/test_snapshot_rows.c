@@ -54,6 +54,14 @@ static int teardown(void **state)
     return rmdir(dir);
 }
 
+/* An instance that nobody uses goes away. */
+static struct producer *use_group(void)
+{
+    struct producer *producer;
+    assert_int_equal(producer_acquire(net_instance(&fx), SPAN_LITERAL("G"), 1000, &producer, NULL), 0);
+    return producer;
+}
+
 static void take(void)
 {
     struct snapshot_now now = {mono_now_ns(), wall_now_ms(), groups};
@@ -87,10 +95,8 @@ static const struct table_task *task_named(const char *name)
 static void an_instance_that_sent(void **state)
 {
     (void)state;
-    struct producer *producer;
     struct net_send send;
-    net_instance(&fx);
-    assert_int_equal(producer_acquire(fx.instance, SPAN_LITERAL("G"), 1000, &producer, NULL), 0);
+    struct producer *producer = use_group();
     struct topic_entry *topic = topic_entry_acquire(fx.instance, SPAN_LITERAL("T"), NULL);
     net_advance(&fx, 2000);
     net_send_init(&send, &fx, producer, topic);
@@ -148,8 +154,7 @@ static void an_unused_topic_tells_when_it_leaves(void **state)
 {
     (void)state;
     fx.config.idle_expiry_topic_ms = 100000;
-    struct producer *producer; /* keeps the instance */
-    assert_int_equal(producer_acquire(net_instance(&fx), SPAN_LITERAL("G"), 1000, &producer, NULL), 0);
+    use_group();
     struct topic_entry *topic = topic_entry_acquire(fx.instance, SPAN_LITERAL("T"), NULL);
     net_advance(&fx, 1000);
     take();
@@ -170,7 +175,7 @@ static void an_unused_topic_tells_when_it_leaves(void **state)
 static void problems_come_worst_first(void **state)
 {
     (void)state;
-    net_instance(&fx);
+    use_group();
     problem_raise("mild", "a", TABLE_SEVERITY_WARN, "one");
     problem_raise("severe", "b", TABLE_SEVERITY_CRIT, "two");
     problem_raise("mild", "c", TABLE_SEVERITY_WARN, "three");

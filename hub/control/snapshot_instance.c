@@ -386,6 +386,7 @@ static void fill_instance(struct place *p, struct table_instance *row)
     }
     row->topics = instance->routes.count;
     row->route_polls = instance->routes.polls;
+    row->topics_expired = instance->routes.expired;
     row->factory_index = instance->factory_index;
     fill_name_server(p, row);
     fill_discovery(p, row);

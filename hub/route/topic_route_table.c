@@ -718,6 +718,7 @@ unsigned topic_route_table_expire(struct topic_route_table *t)
             remove_entry(t, i);
         expired++;
     }
+    t->expired += expired;
     return expired;
 }
 

@@ -112,6 +112,7 @@ struct topic_route_table {
     uint64_t answers_unchanged; /* the same bytes as before */
     uint64_t refused[ROUTE_REFUSALS];
     uint64_t brokers_left_out; /* the broker table is full */
+    uint64_t expired;
 };
 
 /** Fill in store, cluster, create_topic_key, the numbers; then initialise. 0 | -ENOMEM. */

@@ -170,6 +170,7 @@ static void an_unused_topic_tells_when_it_leaves(void **state)
     take();
     table_reader_rows(reader, TABLE_ROUTES, &count);
     assert_int_equal(count, 1); /* the create-topic key */
+    assert_int_equal(((const struct table_instance *)rows(TABLE_INSTANCES, 1))->topics_expired, 1);
 }
 
 static void problems_come_worst_first(void **state)

@@ -31,7 +31,7 @@
 
 #define STORE_FILE_NEW STORE_FILE ".new"
 #define STORE_FILE_DAMAGED STORE_FILE ".damaged-"
-#define SALVAGE_TIME_NS (800 * NS_PER_MS) /* a start that waits longer is worse than one without a cache */
+#define SALVAGE_TIME_NS (600 * NS_PER_MS) /* a start that waits longer is worse than one without a cache */
 #define SALVAGE_ITEMS_MAX 20000u          /* a damaged tree can be a ring */
 #define FILE_MODE 0600
 

@@ -21,6 +21,7 @@ import tempfile
 import time
 
 import routes
+import start
 
 CLIENTS = 4
 WINDOW_TOTAL = 512
@@ -223,6 +224,7 @@ def measure(args):
     row("hub CPU, 200 attached and idle", at_rest["cpu_percent"], "%", "<= 0.3")
     row("hub RSS beside table and segments", at_rest["hub_rss_kib"], "KiB", "<= 24576")
     stage.close()
+    start.without_nameservers(args.bin_dir, rounds, row)
     routes.large_cluster(args.bin_dir, args.quick, row)
     routes.flapping_routes(args.bin_dir, args.quick, row)
     routes.killed_broker(args.bin_dir, args.quick, row)

@@ -3,6 +3,7 @@
 
 import json
 import re
+import time
 
 from system_test import OK, SystemTest, main, wait_until
 
@@ -19,14 +20,26 @@ class Cache(SystemTest):
         result = self.rmqhub("send", "--group", "g", "--topic", "CachedTopic", "--body", "x")
         self.assertEqual(result.returncode, OK, result.stderr + result.stdout)
 
+    def assert_not_stored(self, *args):
+        result = self.rmqhub("send", "--group", "g", "--topic", "CachedTopic", "--body", "x", *args)
+        self.assertNotEqual(result.returncode, OK)
+        self.assertIn("NOT_STORED", result.stdout + result.stderr)
+
     def items(self, verb):
         result = self.rmqhub(verb, "--json")
         self.assertEqual(result.returncode, OK, result.stderr)
         return json.loads(result.stdout)["items"]
 
+    def route(self):
+        rows = [item for item in self.items("routes") if item["topic"] == "CachedTopic"]
+        return rows[0] if rows else None
+
     def route_source(self):
-        sources = [item["source"] for item in self.items("routes") if item["topic"] == "CachedTopic"]
-        return sources[0] if sources else None
+        row = self.route()
+        return row["source"] if row else None
+
+    def stats(self):
+        return {item["name"]: int(item["value"]) for item in self.items("stats")}
 
     def client_id(self):
         return wait_until(lambda: [item["client_id"] for item in self.items("instances")], 5, "an instance")[0]
@@ -34,7 +47,7 @@ class Cache(SystemTest):
     def wait_until_saved(self):
         """The writer commits within about a second."""
         def saved():
-            stats = {item["name"]: int(item["value"]) for item in self.items("stats")}
+            stats = self.stats()
             return stats["store_commits"] > 0 and stats["store_unwritten"] == 0 and stats["store_entries"] >= 5
         wait_until(saved, 10, "name, configuration, routes and broker to be written")
 
@@ -56,6 +69,43 @@ class Cache(SystemTest):
         wait_until(lambda: self.route_source() == "cache", 5, f"source cache, not {self.route_source()}")
         self.broker.command("listen on nameserver")
         wait_until(lambda: self.route_source() == "nameserver", 10, "the first answer of the nameserver to replace it")
+
+    def test_a_hub_that_starts_while_the_nameservers_are_silent_does_not_wait_for_them(self):
+        self.send()
+        self.wait_until_saved()
+        self.broker.command("fault route no-reply")
+        self.restart()
+        started = time.monotonic()
+        self.send()
+        self.assertLess(time.monotonic() - started, 0.4)  # their time-out is 3 s
+        row = wait_until(self.route, 5, "the route in the table")
+        self.assertEqual(row["source"], "cache")
+        self.broker.command("fault clear")
+        wait_until(lambda: self.route_source() == "nameserver", 10, "the first answer of the nameserver to replace it")
+
+    def test_a_missing_topic_stays_missing(self):
+        self.send()
+        self.wait_until_saved()
+        self.broker.command("fault route error=17")
+        self.restart()
+        self.assert_not_stored("--timeout", "2000")
+        self.end_hub(self.hub)  # which writes what it still has to forget
+        self.without_nameserver()
+        self.hub = self.start_hub("-c", self.conf)
+        self.assert_not_stored("--timeout", "500")
+
+    def test_a_route_of_other_nameservers_is_not_used(self):
+        self.send()
+        self.wait_until_saved()
+        self.hub.kill()
+        self.hub.wait()
+        elsewhere = self.closed_port()
+        self.conf = self.file("rmqhub.conf", f"[cluster c]\nnamesrv_addr = {elsewhere}\n")
+        before = self.log_size()
+        self.hub = self.start_hub("-c", self.conf)
+        self.assert_not_stored("--timeout", "500")
+        self.assertIn(f"the kept route is not used: it came from {self.broker.namesrv}, which is no longer one of the nameservers",
+                      self.log_since(before))
 
     def test_a_restarted_hub_keeps_the_name_that_stands_for_default(self):
         self.send()
@@ -89,9 +139,7 @@ class Cache(SystemTest):
         file.write_bytes(re.sub(rb"127\.0\.0\.1", b"127.0.0.2", file.read_bytes()))
         self.without_nameserver()
         self.hub = self.start_hub("-c", self.conf)
-        result = self.rmqhub("send", "--group", "g", "--topic", "CachedTopic", "--body", "x", "--timeout", "300")
-        self.assertNotEqual(result.returncode, OK)
-        self.assertIn("NOT_STORED", result.stdout + result.stderr)
+        self.assert_not_stored("--timeout", "300")
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@
 #include "hub/config/hub_config.h"
 #include "hub/control/snapshot_rows.h"
 #include "hub/instance/mq_client_manager.h"
+#include "hub/instance/registration.h"
 #include "hub/ipc/ipc_client.h"
 #include "hub/metrics/problems.h"
 #include "hub/store/store.h"
@@ -178,6 +179,7 @@ struct network_sums {
     struct channel_counters channels;
     uint64_t pending, namesrv_requests, namesrv_failures, namesrv_failovers, route_polls, unsupported_requests;
     uint64_t routes_unchanged, routes_refused[ROUTE_REFUSALS], brokers_left_out, discovery_refused[TOP_ADDRESSING_REFUSALS];
+    uint64_t heartbeats, unregisters, marker_repairs, duplicate_checks, duplicate_checks_failed;
 };
 
 static void sum_channel(struct channel_counters *sum, const struct channel_counters *c)
@@ -195,6 +197,19 @@ static void sum_channel(struct channel_counters *sum, const struct channel_count
     sum->held_back += c->held_back;
     sum->unknown_replies += c->unknown_replies;
     sum->requests_in += c->requests_in;
+}
+
+static void sum_registrations(struct network_sums *sum, const struct mq_client_instance *instance)
+{
+    const struct list_link *registrations = &instance->registrations;
+    for (const struct list_link *it = registrations->next; it != registrations; it = it->next) {
+        const struct registration *registration = LIST_ENTRY(it, const struct registration, link);
+        sum->heartbeats += registration->heartbeats;
+        sum->unregisters += registration->unregisters;
+        sum->marker_repairs += registration->repairs;
+    }
+    sum->duplicate_checks += instance->duplicates.checks;
+    sum->duplicate_checks_failed += instance->duplicates.failures;
 }
 
 static void sum_instance(struct network_sums *sum, const struct mq_client_instance *instance)
@@ -221,6 +236,7 @@ static void sum_instance(struct network_sums *sum, const struct mq_client_instan
     for (unsigned i = 0; i < TOP_ADDRESSING_REFUSALS; i++)
         sum->discovery_refused[i] += instance->top_addressing.refused[i];
     sum->unsupported_requests += instance->unsupported_requests;
+    sum_registrations(sum, instance);
     const struct list_link *channels = &instance->remoting.channels;
     for (const struct list_link *it = channels->next; it != channels; it = it->next)
         sum_channel(&sum->channels, &LIST_ENTRY(it, const struct channel, link)->counters);
@@ -259,6 +275,11 @@ static void add_network_counters(struct table_writer *writer, const struct netwo
                 {"namesrv_failures", s->namesrv_failures},
                 {"namesrv_failovers", s->namesrv_failovers},
                 {"route_polls", s->route_polls},
+                {"heartbeats", s->heartbeats},
+                {"unregisters", s->unregisters},
+                {"marker_repairs", s->marker_repairs},
+                {"duplicate_client_id_checks", s->duplicate_checks},
+                {"duplicate_client_id_checks_failed", s->duplicate_checks_failed},
                 {"routes_unchanged", s->routes_unchanged},
                 {"routes_refused_unreadable", s->routes_refused[ROUTE_REFUSED_UNREADABLE]},
                 {"routes_refused_empty", s->routes_refused[ROUTE_REFUSED_EMPTY]},

@@ -40,6 +40,25 @@ static int add(struct broker_addr_table *table, struct span name, struct broker 
     return 0;
 }
 
+void broker_addr_table_reuse(struct broker *broker, const struct broker_data *data)
+{
+    uint16_t index = broker->index;
+    memset(broker, 0, sizeof(*broker));
+    broker->index = index;
+    text_copy(broker->name, sizeof(broker->name), data->broker_name.data, data->broker_name.len);
+}
+
+/* The rule: every round brings each broker once per topic, as it was. */
+static bool is_unchanged(const struct broker *broker, const struct broker_data *data)
+{
+    if (broker->addr_count != data->addr_count || !span_equals(span_of(broker->cluster), data->cluster))
+        return false;
+    for (unsigned i = 0; i < data->addr_count; i++)
+        if (broker->addrs[i].broker_id != data->addrs[i].broker_id || !span_equals(span_of(broker->addrs[i].address), data->addrs[i].addr))
+            return false;
+    return true;
+}
+
 static int read_addrs(const struct broker_data *data, struct broker_address *out, uint16_t *count)
 {
     *count = 0;
@@ -55,11 +74,13 @@ int broker_addr_table_put(struct broker_addr_table *table, const struct broker_d
 {
     struct broker_address addrs[BROKER_ADDRS_MAX];
     uint16_t count;
+    struct broker *broker = broker_addr_table_find(table, data->broker_name.data, data->broker_name.len);
+    if (broker && is_unchanged(broker, data))
+        return 0;
     memset(addrs, 0, sizeof(addrs));
     int r = read_addrs(data, addrs, &count);
     if (r < 0)
         return r;
-    struct broker *broker = broker_addr_table_find(table, data->broker_name.data, data->broker_name.len);
     if (!broker && (r = add(table, data->broker_name, &broker)) < 0)
         return r;
     text_copy(broker->cluster, sizeof(broker->cluster), data->cluster.data ? data->cluster.data : "", data->cluster.len);
@@ -67,6 +88,7 @@ int broker_addr_table_put(struct broker_addr_table *table, const struct broker_d
         return 0;
     memcpy(broker->addrs, addrs, sizeof(addrs));
     broker->addr_count = count;
+    broker->offline_ns = 0;
     return 1;
 }
 

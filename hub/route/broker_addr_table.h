@@ -41,6 +41,7 @@ struct broker {
     uint16_t index;      /* position in the table; stable */
     uint16_t addr_count; /* 0: offline, known from an earlier route only */
     struct broker_address addrs[BROKER_ADDRS_MAX];
+    uint64_t offline_ns;    /* monotonic time since which it has no address; 0: it has one, or never was looked at */
     struct channel *master; /* channel to id 0, or NULL when the broker has no master */
     struct heartbeat_record heartbeat;
     uint64_t sends, stored, not_stored, unknown;
@@ -56,4 +57,6 @@ void broker_addr_table_deinit(struct broker_addr_table *table);
 struct broker *broker_addr_table_find(const struct broker_addr_table *table, const char *name, size_t len);
 /** Replaces the whole address map of one broker, as 4.9.3 does. 0 | 1 changed | -EDQUOT | -ENOMEM | -EINVAL name or address too long. */
 int broker_addr_table_put(struct broker_addr_table *table, const struct broker_data *data);
+/** Gives an entry that nobody refers to another name; whatever was known of the old one is gone. */
+void broker_addr_table_reuse(struct broker *broker, const struct broker_data *data);
 const char *broker_master_address(const struct broker *broker); /* NULL: no master */

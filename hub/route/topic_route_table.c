@@ -29,6 +29,7 @@
 #define RETRY_FIRST_MS 100u
 #define RETRY_MAX_MS 1000u
 #define RETRY_TOPIC_PREFIX "%RETRY%"
+#define BROKER_FORGOTTEN_NS (600 * NS_PER_S)
 #define TELL_AGAIN_NS (10 * NS_PER_S)
 #define SAVE_AGAIN_NS (600 * NS_PER_S) /* an unchanged route is saved anew this often, to keep its age honest */
 
@@ -209,12 +210,40 @@ static enum route_refusal read_route(struct topic_route_data **route, const void
     return refusal;
 }
 
+/* An entry of a broker that has been out of every route for long. Requests that went to it have ended; queues are looked through,
+ * because an orderTopicConf may name what its route does not. */
+static struct broker *find_forgotten(const struct topic_route_table *t)
+{
+    bool queued[BROKERS_MAX] = {false};
+    uint64_t now = event_loop_now_ns(t->loop);
+    for (uint32_t i = 0; i < t->count; i++)
+        for (uint32_t j = 0; j < t->entries[i]->info.count; j++)
+            queued[t->entries[i]->info.queues[j].broker->index] = true;
+    for (unsigned i = 0; i < t->brokers->count; i++) {
+        struct broker *b = t->brokers->brokers[i];
+        if (!queued[i] && !b->master && b->offline_ns && now - b->offline_ns > BROKER_FORGOTTEN_NS)
+            return b;
+    }
+    return NULL;
+}
+
+static int put_broker(struct topic_route_table *t, const struct broker_data *data)
+{
+    int r = broker_addr_table_put(t->brokers, data);
+    struct broker *forgotten = r == -EDQUOT ? find_forgotten(t) : NULL;
+    if (!forgotten)
+        return r;
+    LOG_INFO(forgotten->name, "this broker has been gone for long; its place is taken");
+    broker_addr_table_reuse(forgotten, data);
+    return broker_addr_table_put(t->brokers, data);
+}
+
 /* @p from: the nameserver that said so just now; NULL when it was kept. */
 static bool take_brokers(struct topic_route_table *t, const struct topic_route_data *route, const char *from)
 {
     bool changed = false;
     for (unsigned i = 0; i < route->broker_data_count; i++) {
-        int r = broker_addr_table_put(t->brokers, &route->broker_datas[i]);
+        int r = put_broker(t, &route->broker_datas[i]);
         t->brokers_left_out += r < 0;
         if (r < 0)
             LOG_WARN("route", "broker \"%.*s\" is left out (%s)", (int)route->broker_datas[i].broker_name.len,
@@ -252,9 +281,10 @@ static void tell_change(struct topic_entry *entry, const struct topic_route_data
 static int adopt_route(struct topic_entry *entry, struct topic_route_data *route, enum route_source source, const char *from)
 {
     struct topic_route_table *t = entry->table;
+    uint64_t left_out = t->brokers_left_out;
     bool brokers_changed = take_brokers(t, route, source == ROUTE_STORE ? NULL : from);
     bool changed = !entry->route || !topic_route_data_equals(entry->route, route);
-    if (changed || entry->info.count == 0) {
+    if (changed || entry->info.count == 0 || entry->incomplete) {
         int r = topic_publish_info_build(&entry->info, route, t->brokers);
         if (r < 0) {
             topic_route_data_free(route);
@@ -269,6 +299,7 @@ static int adopt_route(struct topic_entry *entry, struct topic_route_data *route
     topic_route_data_free(entry->route);
     entry->route = route;
     entry->source = source;
+    entry->incomplete = t->brokers_left_out != left_out;
     text_copy(entry->from, sizeof(entry->from), from, strlen(from));
     entry->body_len = 0;
     if (brokers_changed)
@@ -312,7 +343,8 @@ static int take_route(struct topic_entry *entry, const struct remoting_command *
     struct topic_route_data *route = NULL;
     uint64_t hash = hash_body(reply->body);
     bool from_store = entry->source == ROUTE_STORE;
-    if (source == ROUTE_NAMESRV && entry->body_len > 0 && entry->body_len == reply->body.len && entry->body_hash == hash) {
+    bool same = entry->body_len > 0 && entry->body_len == reply->body.len && entry->body_hash == hash;
+    if (same && source == ROUTE_NAMESRV && entry->info.count > 0 && !entry->incomplete) {
         t->answers_unchanged++;
         text_copy(entry->from, sizeof(entry->from), from, strlen(from));
         save_route(entry, reply, false);
@@ -375,7 +407,7 @@ static void try_store(struct topic_entry *entry)
     size_t len;
     struct kept_origin origin;
     struct topic_route_data *route = NULL;
-    if (entry->route || entry->store_tried)
+    if (entry->route || entry->store_tried || t->name_server->count == 0)
         return;
     entry->store_tried = true;
     if (route_store_load_route(&t->store, t->cluster, entry->name, &body, &len, &origin) != 0)
@@ -746,6 +778,8 @@ unsigned topic_route_table_clean_brokers(struct topic_route_table *t)
         changed += kept != broker->addr_count;
         memset(&broker->addrs[kept], 0, (size_t)(BROKER_ADDRS_MAX - kept) * sizeof(broker->addrs[0]));
         broker->addr_count = kept;
+        if (kept == 0 && !broker->offline_ns)
+            broker->offline_ns = event_loop_now_ns(t->loop);
     }
     return changed;
 }

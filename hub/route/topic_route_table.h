@@ -72,6 +72,7 @@ struct topic_entry {
     size_t body_len;    /* 0: none */
     bool fetching;      /* a request is on its way */
     bool dormant;       /* held by somebody, but unused for long: no route, not polled; the next send wakes it */
+    bool incomplete;    /* a broker of the route found no room in the broker table: look again at every answer */
     bool store_tried;
     uint32_t fetches, fetch_failures, failures_in_a_row, changes;
     uint32_t changes_told; /* how many there were at the last line about it */

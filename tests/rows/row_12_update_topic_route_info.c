@@ -9,7 +9,9 @@
 
 #include <cmocka.h>
 
+#include <dirent.h>
 #include <errno.h>
+#include <malloc.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -525,6 +527,62 @@ static void unreachable_brokers_harm_nobody_else(void **state)
     assert_int_equal(stored, 1);
 }
 
+/* ---- for long ---- */
+
+/** What must be the same whatever the routes did. */
+struct objects {
+    unsigned descriptors, channels, brokers, topics, registrations;
+    size_t allocated;
+};
+
+static struct objects count_objects(void)
+{
+    struct objects o = {.channels = fx.instance->remoting.channel_count,
+                        .brokers = fx.instance->brokers.count,
+                        .topics = fx.instance->routes.count,
+                        .allocated = mallinfo2().uordblks};
+    DIR *fds = opendir("/proc/self/fd");
+    assert_non_null(fds);
+    while (readdir(fds))
+        o.descriptors++;
+    closedir(fds);
+    for (const struct list_link *it = fx.instance->registrations.next; it != &fx.instance->registrations; it = it->next)
+        o.registrations++;
+    return o;
+}
+
+static void flap(unsigned times)
+{
+    for (unsigned i = 0; i < times; i++) {
+        net_set_route(&fx, 1 + i % 3, 1 + i % 5);
+        net_advance(&fx, 100);
+        for (unsigned j = 0; j < 3; j++)
+            fx.brokers[j]->log_count = fx.name_servers[j]->log_count = 0; /* the log is finite */
+    }
+    net_set_route(&fx, 3, 1);
+    net_advance(&fx, 15000); /* back-offs are over, idle buffers given back */
+}
+
+static void a_minute_of_flapping_leaves_nothing_behind(void **state)
+{
+    (void)state;
+    fx.config.poll_name_server_interval_ms = 100;
+    fx.config.heartbeat_broker_interval_ms = 1000;
+    struct topic_entry *topic = use_now("T");
+    flap(100); /* warm-up */
+    struct objects before = count_objects();
+    uint32_t changes = topic->changes;
+    flap(600);
+    struct objects after = count_objects();
+    assert_true(topic->changes - changes >= 590);
+    assert_int_equal(after.descriptors, before.descriptors);
+    assert_int_equal(after.channels, before.channels);
+    assert_int_equal(after.brokers, before.brokers);
+    assert_int_equal(after.topics, before.topics);
+    assert_int_equal(after.registrations, before.registrations);
+    assert_true(after.allocated <= before.allocated + 16384); /* the same for six hundred and for thousands */
+}
+
 /* ---- the end of a topic ---- */
 
 static void unused_topics_leave(void **state)
@@ -593,6 +651,7 @@ int main(void)
         T(a_nameserver_that_sends_garbage_is_passed_over),
         T(a_sender_waits_for_a_better_answer),
         T(unreachable_brokers_harm_nobody_else),
+        T(a_minute_of_flapping_leaves_nothing_behind),
         T(unused_topics_leave),
         T(used_topics_stay),
     };

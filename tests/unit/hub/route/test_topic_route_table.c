@@ -266,6 +266,37 @@ static void brokers_that_left_every_route_go_offline(void **state)
     assert_int_equal(fake_server_open_conns(fx.brokers[1]), 1);
 }
 
+/* Brokers that come and go for months must not use up the table. */
+static void places_of_forgotten_brokers_are_taken(void **state)
+{
+    (void)state;
+    struct producer *p;
+    char name[16];
+    struct broker_addr addr = {0, SPAN_LITERAL("127.0.0.1:1")};
+    assert_int_equal(producer_acquire(net_instance(&fx), SPAN_LITERAL("G"), 0, &p, NULL), 0);
+    struct broker_addr_table *brokers = &fx.instance->brokers;
+    for (unsigned i = 0; i < BROKERS_MAX; i++) {
+        snprintf(name, sizeof(name), "old-%u", i);
+        struct broker_data data = {.broker_name = span_of(name), .cluster = SPAN_LITERAL("C"), .addrs = &addr, .addr_count = 1};
+        assert_int_equal(broker_addr_table_put(brokers, &data), 1);
+        assert_int_equal(broker_addr_table_put(brokers, &data), 0);
+    }
+    use_topic("T");
+    assert_int_equal(topic->info.count, 0); /* left out: the others are too young to be forgotten */
+    assert_true(topic->incomplete);
+    assert_true(fx.instance->routes.brokers_left_out > 0);
+    net_advance(&fx, 590000);
+    assert_int_equal(topic->info.count, 0);
+    net_advance(&fx, 70000);
+    assert_int_equal(topic->info.count, 2);
+    assert_false(topic->incomplete);
+    assert_int_equal(brokers->count, BROKERS_MAX);
+    struct broker *broker = topic->info.queues[0].broker;
+    assert_string_equal(broker->name, "broker-a");
+    assert_ptr_equal(brokers->brokers[broker->index], broker);
+    assert_int_equal(fake_server_open_conns(fx.brokers[0]), 1);
+}
+
 static void idle_topics_are_dropped(void **state)
 {
     (void)state;
@@ -607,6 +638,7 @@ int main(void)
         T(only_writable_queues_with_a_master_count),
         T(order_topics_keep_their_order),
         T(brokers_that_left_every_route_go_offline),
+        T(places_of_forgotten_brokers_are_taken),
         T(idle_topics_are_dropped),
         T(the_topic_table_is_bounded),
         T(a_poll_of_many_topics_is_paced),

@@ -72,7 +72,7 @@ void config_docs_print_page(FILE *out)
           "`namesrv_domain`, and defines the cluster `default` when nothing else defines a cluster; `--namesrv LIST` defines `default` in\n"
           "any case and makes it the first. A cluster that has none of these fetches its list by HTTP, as the Java client does.\n\n"
           "`rmqhubd --check-config -c FILE` prints every error with file and line, then a verdict, and exits 0 or 1; it starts nothing.\n"
-        "It also reads the credentials and certificates that the configuration names, as the user who runs it.\n"
+          "It also reads the credentials and certificates that the configuration names, as the user who runs it.\n"
           "`rmqhub config` shows what a running hub uses and where each value came from.\n\n"
           "On SIGHUP the hub reads the file again. The SIGHUP column says what happens to a key then: *yes*, a new value applies at once;\n"
           "*content*, the file it names is read again, but another path needs a restart; *no*, a changed value needs a restart and is\n"

@@ -27,7 +27,7 @@ static bool is_left_out(struct span name)
 static bool sign(struct request *r, const char *secret, char out[64])
 {
     const struct remoting_command *c = r->command;
-    struct ext_field sorted[REMOTING_MAX_EXT_FIELDS];
+    struct ext_field sorted[REMOTING_MAX_EXT_FIELDS] = {0};
     unsigned char digest[EVP_MAX_MD_SIZE];
     unsigned digest_len;
     size_t len = c->body.len, at = 0;

@@ -141,11 +141,11 @@ static void unregister_tells_every_broker(void **state)
     producer_release(g, true);
     net_pump(&fx);
     for (unsigned i = 0; i < 3; i++) {
-        const struct fake_request *r = NULL;
-        for (unsigned k = 0; k < fx.brokers[i]->log_count && !r; k++)
-            if (fx.brokers[i]->log[k].code == REQUEST_UNREGISTER_CLIENT)
-                r = &fx.brokers[i]->log[k];
-        assert_non_null(r);
+        unsigned first = 0;
+        while (first < fx.brokers[i]->log_count && fx.brokers[i]->log[first].code != REQUEST_UNREGISTER_CLIENT)
+            first++;
+        assert_true(first < fx.brokers[i]->log_count);
+        const struct fake_request *r = &fx.brokers[i]->log[first];
         assert_string_equal(r->text, "G");
         assert_string_equal(r->client_id, "192.0.2.2@unit");
         assert_int_equal(r->conn, fx.brokers[i]->log[0].conn); /* on the connection that registered it */
@@ -306,7 +306,7 @@ static void no_group_is_dropped_from_a_heartbeat(void **state)
     char name[GROUP_NAME_MAX + 1];
     net_instance(&fx);
     for (unsigned i = 2; i < PRODUCER_GROUPS_MAX; i++) { /* with the longest names */
-        snprintf(name, sizeof(name), "%0250u%05u", 0, i);
+        snprintf(name, sizeof(name), "%0250u%05u", 0u, i);
         join(name);
     }
     connect_broker();

@@ -116,12 +116,9 @@ static void bad_keys_are_refused_by_name(void **state)
         int error;
         const char *says;
     } cases[] = {
-        {{"nowhere", NULL, NULL, NULL}, -ENOENT, "no such cluster"},
-        {{NULL, "host", NULL, NULL}, -EINVAL, "nameserver list"},
-        {{NULL, NULL, "a@b", NULL}, -EINVAL, "instance name"},
-        {{NULL, NULL, "a b", NULL}, -EINVAL, "instance name"},
-        {{NULL, NULL, long_name, NULL}, -EINVAL, "instance name"},
-        {{NULL, NULL, "a", "b@c"}, -EINVAL, "unit name"},
+        {{"nowhere", NULL, NULL, NULL}, -ENOENT, "no such cluster"}, {{NULL, "host", NULL, NULL}, -EINVAL, "nameserver list"},
+        {{NULL, NULL, "a@b", NULL}, -EINVAL, "instance name"},       {{NULL, NULL, "a b", NULL}, -EINVAL, "instance name"},
+        {{NULL, NULL, long_name, NULL}, -EINVAL, "instance name"},   {{NULL, NULL, "a", "b@c"}, -EINVAL, "unit name"},
     };
     for (unsigned i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
         struct mq_client_instance *in;

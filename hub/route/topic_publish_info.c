@@ -88,14 +88,17 @@ uint64_t topic_publish_info_size(const struct topic_route_data *route)
 {
     struct span conf = route->order_topic_conf, name;
     uint64_t size = 0;
-    uint32_t nums;
-    if (conf.len > 0)
-        while (next_in_order_conf(&conf, &name, &nums))
-            size += nums;
-    else
+    uint32_t nums, brokers = 0;
+    if (conf.len == 0) {
         for (unsigned i = 0; i < route->queue_data_count; i++)
             size += queues_to_write(route, &route->queue_datas[i]);
-    return size;
+        return size;
+    }
+    while (brokers <= ROUTE_MAX_BROKER_DATAS && next_in_order_conf(&conf, &name, &nums)) {
+        size += nums;
+        brokers++;
+    }
+    return brokers > ROUTE_MAX_BROKER_DATAS ? UINT64_MAX : size;
 }
 
 int topic_publish_info_build(struct topic_publish_info *info, const struct topic_route_data *route, struct broker_addr_table *brokers)

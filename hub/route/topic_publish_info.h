@@ -29,7 +29,8 @@ struct topic_publish_info {
 
 void topic_publish_info_deinit(struct topic_publish_info *info);
 
-/** How many queues a route would give, whatever of its brokers is known. */
+/** How many queues a route would give, whatever of its brokers is known; UINT64_MAX for an orderTopicConf with more brokers than a route
+ * may have. */
 uint64_t topic_publish_info_size(const struct topic_route_data *route);
 
 /** Builds the list from a route of at most TOPIC_PUBLISH_QUEUES_MAX. 0 (maybe with no queue: nothing is writable) | -ENOMEM; *info is

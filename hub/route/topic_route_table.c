@@ -29,6 +29,7 @@
 #define RETRY_FIRST_MS 100u
 #define RETRY_MAX_MS 1000u
 #define RETRY_TOPIC_PREFIX "%RETRY%"
+#define ROUTE_BODY_MAX_BYTES (2u << 20) /* a route at the limits of topic_route_data.h has a tenth of it */
 #define BROKER_FORGOTTEN_NS (600 * NS_PER_S)
 #define TELL_AGAIN_NS (10 * NS_PER_S)
 #define SAVE_AGAIN_NS (600 * NS_PER_S) /* an unchanged route is saved anew this often, to keep its age honest */
@@ -201,7 +202,7 @@ static enum route_refusal check_route(const struct topic_route_data *route)
 
 static enum route_refusal read_route(struct topic_route_data **route, const void *body, size_t len)
 {
-    int r = topic_route_data_decode(route, body, len);
+    int r = len > ROUTE_BODY_MAX_BYTES ? -EPROTO : topic_route_data_decode(route, body, len);
     if (r < 0)
         return r == -ENOMEM ? ROUTE_REFUSED_NO_MEMORY : ROUTE_REFUSED_UNREADABLE;
     enum route_refusal refusal = check_route(*route);

@@ -415,6 +415,10 @@ static void bad_routes_are_refused_by_reason(void **state)
 {
     (void)state;
     char deep[1200], huge[64], crowd[1400];
+    char order[1400] = "{\"brokerDatas\":[" BROKER("a", AT("0", "1")) "],\"queueDatas\":[" QUEUE("a", "1") "],\"orderTopicConf\":\"";
+    for (unsigned i = 0; i <= ROUTE_MAX_BROKER_DATAS; i++)
+        strcat(order, "a:0;");
+    strcat(order, "\"}");
     memset(deep, '[', 1000);
     deep[1000] = '\0';
     snprintf(huge, sizeof(huge), "%d", ROUTE_MAX_QUEUE_NUMS + 1);
@@ -448,6 +452,7 @@ static void bad_routes_are_refused_by_reason(void **state)
         {ROUTE(BROKER("a", AT("0", "1")), QUEUE("a", "16385")), ROUTE_REFUSED_TOO_MANY_QUEUES},
         {"{\"brokerDatas\":[" BROKER("a", AT("0", "1")) "],\"orderTopicConf\":\"a:60000\",\"queueDatas\":[" QUEUE("a", "1") "]}",
          ROUTE_REFUSED_TOO_MANY_QUEUES},
+        {order, ROUTE_REFUSED_TOO_MANY_QUEUES},
     };
     struct topic_entry *topic = use_now("T");
     struct topic_route_table *table = &fx.instance->routes;

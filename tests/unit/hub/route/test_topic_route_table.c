@@ -611,6 +611,32 @@ static void a_damaged_kept_route_is_ignored(void **state)
     assert_int_equal(topic->source, ROUTE_NONE);
 }
 
+/* The route's own numbers are small; only its length is not. */
+static int load_padded(void *ctx, enum kept_kind kind, const char *scope, const char *name, void **content, size_t *len,
+                       struct kept_origin *origin)
+{
+    int r = load(ctx, kind, scope, name, content, len, origin);
+    char *padded = r == 0 && kind == KEPT_ROUTE ? realloc(*content, 3u << 20) : NULL;
+    if (!padded)
+        return r;
+    memset(padded + *len, ' ', (3u << 20) - *len);
+    *content = padded;
+    *len = 3u << 20;
+    return r;
+}
+
+static void no_route_is_megabytes_long(void **state)
+{
+    (void)state;
+    keep_route(fx.route_body);
+    use_store();
+    fx.store.load = load_padded;
+    fake_server_unlisten(fx.name_servers[0]);
+    use_topic("T");
+    net_advance(&fx, 700);
+    assert_int_equal(topic->source, ROUTE_NONE);
+}
+
 static void names_of_sources_exist(void **state)
 {
     (void)state;
@@ -651,6 +677,7 @@ int main(void)
         T(an_idle_topic_leaves_the_store),
         T(later_addresses_of_a_broker_count_in_older_routes),
         T(a_damaged_kept_route_is_ignored),
+        T(no_route_is_megabytes_long),
         T(names_of_sources_exist),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -154,6 +154,8 @@ static int start_in_order(struct mq_client_instance *in, struct resolver *resolv
         r = start_routes(in, store_name);
     if (r == 0)
         r = mq_client_instance_start_scheduled_tasks(in);
+    if (r == 0)
+        r = pull_message_service_start(&in->pull_message_service, in->loop, in->client_id, NULL);
     /* 4.9.3 starts its rebalance service here; it belongs to consumers and comes with them. */
     if (r == 0)
         r = mq_client_instance_register_own_groups(in);
@@ -164,6 +166,7 @@ static int start_in_order(struct mq_client_instance *in, struct resolver *resolv
 static void stop_in_order(struct mq_client_instance *in)
 {
     struct registration *reg;
+    pull_message_service_deinit(&in->pull_message_service);
     scheduled_tasks_deinit(&in->tasks);
     for (uint32_t i = 0; i < in->routes.count; i++)
         for (struct list_link *it; (it = list_first(&in->routes.entries[i]->waiting)) != NULL;)
@@ -241,11 +244,12 @@ void mq_client_instance_shutdown(struct mq_client_instance *in)
     FOR_EACH_REGISTRATION (reg, in)
         registration_retire(reg);
     set_state(in, SERVICE_SHUTDOWN_ALREADY);
+    pull_message_service_shutdown(&in->pull_message_service);
 }
 
 bool mq_client_instance_is_drained(const struct mq_client_instance *in)
 {
-    return in->draining && list_is_empty(&in->registrations);
+    return in->draining && list_is_empty(&in->registrations) && pull_message_service_is_stopped(&in->pull_message_service);
 }
 
 void mq_client_instance_revive(struct mq_client_instance *in)
@@ -254,5 +258,6 @@ void mq_client_instance_revive(struct mq_client_instance *in)
         return;
     in->draining = false;
     set_state(in, SERVICE_RUNNING);
+    pull_message_service_start(&in->pull_message_service, in->loop, in->client_id, NULL); /* prepared before: cannot fail */
     mq_client_instance_update_brokers(in);
 }

@@ -16,6 +16,7 @@
 
 #include "hub/instance/client_config.h"
 #include "hub/instance/producer_table.h"
+#include "hub/instance/pull_message_service.h"
 #include "hub/remoting/remoting_client.h"
 #include "hub/route/broker_addr_table.h"
 #include "hub/route/name_server.h"
@@ -55,6 +56,7 @@ struct mq_client_instance {
     struct topic_route_table routes;
     struct producer_table producers;
     struct scheduled_tasks tasks;
+    struct pull_message_service pull_message_service; /* runs; consumers come with their own issue */
     struct producer *inner_producer;
     struct producer *marker;                /* RMQHUB_<hash of the clientId>: nobody else's, see registration.h and duplicate_client_id.h */
     struct topic_entry *create_topic_entry; /* the create-topic key, polled from the start */

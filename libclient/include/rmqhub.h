@@ -175,6 +175,7 @@ RMQHUB_API int rmqhub_producer_set_max_message_size(rmqhub_producer_t *p, uint32
  * Registers the group with the hub; blocks until it answered or @p deadline_ns passed. Needs no server to be up.
  * @return STATE (started before; the state is named by rmqhub_last_problem), DUPLICATE_GROUP (same group twice in this
  *         process under an explicit instance name; state is CREATE_JUST again), PERMISSION, LIMIT, REFUSED, TIMEOUT, FORKED.
+ *         After TIMEOUT and HUB_DRAINING, too, it may be started again: no hub has started it. Any other error leaves START_FAILED.
  */
 RMQHUB_API int rmqhub_producer_start(rmqhub_producer_t *p, uint64_t deadline_ns);
 

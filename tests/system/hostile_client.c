@@ -797,6 +797,22 @@ static void strange_registrations(void)
         SHM_RECORD_STORE(r, &record);
         MUST(ask(p, SHM_OP_REGISTER, 0, 1, 0) != SHM_ANSWER_OK);
     }
+    /* Settings that the library's setters would not take. */
+    const struct shm_registration_record strange[] = {
+        {.kind = SHM_KIND_PRODUCER, .string_len = {1}, .text = "g", .default_topic_queue_nums = 65536},
+        {.kind = SHM_KIND_PRODUCER, .string_len = {1}, .text = "g", .default_topic_queue_nums = UINT32_MAX},
+        {.kind = SHM_KIND_PRODUCER, .string_len = {1}, .text = "g", .max_message_size = 4194305},
+        {.kind = SHM_KIND_PRODUCER, .string_len = {1}, .text = "g", .max_message_size = UINT32_MAX},
+        {.kind = SHM_KIND_PRODUCER, .string_len = {1, [SHM_STRING_CREATE_TOPIC_KEY] = 3}, .text = "ga b"},
+        {.kind = SHM_KIND_PRODUCER, .string_len = {1, [SHM_STRING_CREATE_TOPIC_KEY] = 200}, .text = "g"},
+        {.kind = SHM_KIND_PRODUCER, .string_len = {1, [SHM_STRING_NAMESPACE] = 3}, .text = "ga/b"},
+        {.kind = SHM_KIND_PRODUCER, .string_len = {300}, .text = "g"},
+    };
+    for (size_t i = 0; i < sizeof(strange) / sizeof(strange[0]); i++) {
+        SHM_RECORD_STORE(r, &strange[i]);
+        shm_store_release(&r->state, SHM_REGISTRATION_LIVE);
+        MUST(ask(p, SHM_OP_REGISTER, 0, 1, 0) == SHM_ANSWER_INVALID);
+    }
     write_registration(p, 1, SHM_KIND_PRODUCER, 0, "hostile");
     MUST(ask(p, SHM_OP_REGISTER, 0, 1, 0) == SHM_ANSWER_OK);
     MUST(ask(p, SHM_OP_REGISTER, 0, 1, 0) == SHM_ANSWER_OK);

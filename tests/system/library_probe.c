@@ -112,6 +112,8 @@ static void states(void)
     rmqhub_t *hub = attach();
     rmqhub_producer_t *p = NULL;
     char text[200];
+    CHECK_ERROR(rmqhub_producer_new(hub, NULL, &p), RMQHUB_ERR_GROUP_ILLEGAL);
+    CHECK(strstr(rmqhub_last_problem(hub, text, sizeof(text)), "null"), "%s", text);
     CHECK_ERROR(rmqhub_producer_new(hub, "", &p), RMQHUB_ERR_GROUP_ILLEGAL);
     CHECK_ERROR(rmqhub_producer_new(hub, "DEFAULT_PRODUCER", &p), RMQHUB_ERR_GROUP_ILLEGAL);
     CHECK_ERROR(rmqhub_producer_new(hub, "a b", &p), RMQHUB_ERR_GROUP_ILLEGAL);
@@ -135,6 +137,21 @@ static void states(void)
     CHECK(strstr(rmqhub_last_problem(hub, text, sizeof(text)), "SHUTDOWN_ALREADY"), "%s", text);
     rmqhub_message_free(m);
     rmqhub_producer_free(p);
+    /* A start that the hub refused is the last one. */
+    CHECK_ERROR(rmqhub_producer_new(hub, "States", &p), RMQHUB_OK);
+    CHECK_ERROR(rmqhub_producer_set_cluster(p, "nowhere"), RMQHUB_OK);
+    CHECK_ERROR(rmqhub_producer_start(p, in_ms(1000)), RMQHUB_ERR_REFUSED);
+    CHECK_ERROR(rmqhub_producer_start(p, in_ms(1000)), RMQHUB_ERR_STATE);
+    CHECK(strstr(rmqhub_last_problem(hub, text, sizeof(text)), "START_FAILED"), "%s", text);
+    CHECK_ERROR(rmqhub_producer_set_group(p, "Other"), RMQHUB_ERR_STATE);
+    rmqhub_producer_free(p);
+    /* 255 characters are too many once they are wrapped, which the hub knows. */
+    CHECK_ERROR(rmqhub_producer_new(hub, long_name, &p), RMQHUB_OK);
+    CHECK_ERROR(rmqhub_producer_set_namespace(p, "ns"), RMQHUB_OK);
+    CHECK_ERROR(rmqhub_producer_start(p, in_ms(1000)), RMQHUB_ERR_REFUSED);
+    CHECK(strstr(rmqhub_last_problem(hub, text, sizeof(text)), "longer than 255"), "%s", text);
+    CHECK(strstr(text, "ns%ggg"), "the group is named: %s", text);
+    rmqhub_producer_free(p);
     rmqhub_detach(hub);
 }
 
@@ -152,10 +169,80 @@ static void duplicate_group(void)
     /* Back in CREATE_JUST: it may start elsewhere. */
     CHECK_ERROR(rmqhub_producer_set_instance_name(b, "other"), RMQHUB_OK);
     CHECK_ERROR(rmqhub_producer_start(b, in_ms(3000)), RMQHUB_OK);
+    /* Or under another group. */
+    rmqhub_producer_t *c = NULL;
+    CHECK_ERROR(rmqhub_producer_new(hub, "Twice", &c), RMQHUB_OK);
+    rmqhub_producer_set_instance_name(c, "named");
+    CHECK_ERROR(rmqhub_producer_start(c, in_ms(3000)), RMQHUB_ERR_DUPLICATE_GROUP);
+    CHECK_ERROR(rmqhub_producer_set_group(c, "a b"), RMQHUB_ERR_GROUP_ILLEGAL);
+    CHECK_ERROR(rmqhub_producer_set_group(c, NULL), RMQHUB_ERR_GROUP_ILLEGAL);
+    CHECK_ERROR(rmqhub_producer_set_group(c, "TwiceOther"), RMQHUB_OK);
+    CHECK_ERROR(rmqhub_producer_start(c, in_ms(3000)), RMQHUB_OK);
+    send_ok(c, "0");
     send_ok(first, "1");
     send_ok(joined, "2");
     send_ok(a, "3");
     send_ok(b, "4");
+    rmqhub_detach(hub);
+}
+
+static void expect_problem(rmqhub_t *hub, int error, const char *part)
+{
+    char text[200];
+    CHECK_ERROR(error, RMQHUB_ERR_INVALID_ARGUMENT);
+    CHECK(strstr(rmqhub_last_problem(hub, text, sizeof(text)), part), "%s", text);
+}
+
+/* The largest queue id that ten messages to a topic that nobody made before are sent to. */
+static int32_t largest_queue(rmqhub_producer_t *p, const char *topic)
+{
+    rmqhub_message_t *m = NULL;
+    rmqhub_result_t *r = rmqhub_result_new();
+    int32_t largest = -1;
+    CHECK_ERROR(rmqhub_message_new(topic, "x", 1, &m), RMQHUB_OK);
+    for (int i = 0; i < 10; i++) {
+        CHECK_ERROR(rmqhub_send(p, m, in_ms(10000), r), RMQHUB_OK);
+        if (rmqhub_result_queue_id(r) > largest)
+            largest = rmqhub_result_queue_id(r);
+    }
+    rmqhub_result_free(r);
+    rmqhub_message_free(m);
+    return largest;
+}
+
+/* Two producers of one group with settings of their own, side by side in one instance. */
+static void settings(void)
+{
+    rmqhub_t *hub = attach();
+    rmqhub_producer_t *narrow = NULL, *plain = start(hub, "Settings"), *lost = NULL;
+    CHECK_ERROR(rmqhub_producer_new(hub, "Settings", &narrow), RMQHUB_OK);
+    expect_problem(hub, rmqhub_producer_set_default_topic_queue_nums(narrow, 0), "default_topic_queue_nums");
+    expect_problem(hub, rmqhub_producer_set_default_topic_queue_nums(narrow, 65536), "default_topic_queue_nums");
+    expect_problem(hub, rmqhub_producer_set_create_topic_key(narrow, ""), "create_topic_key");
+    expect_problem(hub, rmqhub_producer_set_create_topic_key(narrow, "a b"), "create_topic_key");
+    expect_problem(hub, rmqhub_producer_set_max_message_size(narrow, 0), "max_message_size");
+    expect_problem(hub, rmqhub_producer_set_max_message_size(narrow, 4194305), "max_message_size");
+    CHECK_ERROR(rmqhub_producer_set_create_topic_key(narrow, NULL), RMQHUB_ERR_INVALID_ARGUMENT);
+    CHECK_ERROR(rmqhub_producer_set_default_topic_queue_nums(narrow, 1), RMQHUB_OK);
+    CHECK_ERROR(rmqhub_producer_start(narrow, in_ms(3000)), RMQHUB_OK);
+    CHECK_ERROR(rmqhub_producer_set_default_topic_queue_nums(narrow, 2), RMQHUB_ERR_STATE);
+    CHECK_ERROR(rmqhub_producer_set_create_topic_key(narrow, "Key"), RMQHUB_ERR_STATE);
+    int32_t queue = largest_queue(narrow, "NarrowTopic");
+    CHECK(queue == 0, "one queue, and it went to %d", queue);
+    queue = largest_queue(plain, "PlainTopic");
+    CHECK(queue == 3, "four queues by default, and it went to %d", queue);
+    /* With a key that no broker has, a topic is not made. */
+    CHECK_ERROR(rmqhub_producer_new(hub, "Settings", &lost), RMQHUB_OK);
+    CHECK_ERROR(rmqhub_producer_set_create_topic_key(lost, "NoSuchKey"), RMQHUB_OK);
+    CHECK_ERROR(rmqhub_producer_start(lost, in_ms(3000)), RMQHUB_OK);
+    rmqhub_message_t *m = NULL;
+    rmqhub_result_t *r = rmqhub_result_new();
+    CHECK_ERROR(rmqhub_message_new("LostTopic", "x", 1, &m), RMQHUB_OK);
+    CHECK_ERROR(rmqhub_send(lost, m, in_ms(10000), r), RMQHUB_ERR_NOT_STORED);
+    CHECK(rmqhub_result_code(r) == 10005, "code %d", rmqhub_result_code(r));
+    CHECK_ERROR(rmqhub_send(plain, m, in_ms(10000), r), RMQHUB_OK);
+    rmqhub_result_free(r);
+    rmqhub_message_free(m);
     rmqhub_detach(hub);
 }
 
@@ -553,6 +640,7 @@ static const struct {
     {"no_hub", no_hub},
     {"states", states},
     {"duplicate_group", duplicate_group},
+    {"settings", settings},
     {"bad_messages", bad_messages},
     {"hub_gone", hub_gone},
     {"shutdown_without_hub", shutdown_without_hub},

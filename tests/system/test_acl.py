@@ -5,6 +5,7 @@ not used, and the secret stays in the file."""
 import json
 import os
 import pathlib
+import signal
 import unittest
 
 from system_test import FAILED, OK, OTHER_UID, SystemTest, main, wait_until
@@ -68,6 +69,24 @@ class Signing(Acl):
         self.start_configured_hub()
         self.assert_refused_by_broker("No accessKey is configured")
 
+    def test_a_reload_takes_other_credentials(self):
+        hub = self.start_configured_hub(self.write_credentials(secret_key="wrong"))
+        self.assert_refused_by_broker("Check signature failed")
+        self.write_credentials()
+        since = self.log_size()
+        hub.send_signal(signal.SIGHUP)
+        self.wait_for_log("reloaded", since)
+        self.assert_stored()
+
+    def test_a_reload_of_a_bad_file_keeps_the_good_credentials(self):
+        hub = self.start_configured_hub(self.write_credentials())
+        self.assert_stored()
+        self.credentials.chmod(0o644)
+        since = self.log_size()
+        hub.send_signal(signal.SIGHUP)
+        self.wait_for_log("has mode 0644", since)
+        self.assert_stored()
+
 
 class Files(Acl):
     """The hub starts with a good file; then something else stands in its place before the first producer comes."""
@@ -101,6 +120,12 @@ class Files(Acl):
     def test_owner(self):
         os.chown(self.credentials, OTHER_UID, OTHER_UID)
         self.assert_refused(f"belongs to uid {OTHER_UID}: it must belong to the hub's user (uid 0) or root")
+
+    def test_check_config_says_it_before_a_start(self):
+        self.credentials.chmod(0o644)
+        result = self.rmqhubd("-c", self.dir / "hub.conf", "--check-config")
+        self.assertEqual(result.returncode, 1, result.stdout + result.stderr)
+        self.assertIn(f"credentials file {self.credentials} has mode 0644: it must be 0600", result.stdout + result.stderr)
 
     def test_a_symbolic_link(self):
         self.credentials.unlink()

@@ -26,6 +26,9 @@ class Library(SystemTest):
     def test_a_duplicate_group_is_refused_under_an_explicit_instance_name_and_joins_under_default(self):
         self.probe_with_hub("duplicate_group")
 
+    def test_two_producers_of_one_group_have_settings_of_their_own(self):
+        self.probe_with_hub("settings")
+
     def test_bad_messages_are_refused_before_acceptance(self):
         self.probe_with_hub("bad_messages")
 

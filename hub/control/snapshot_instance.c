@@ -286,6 +286,27 @@ static unsigned add_channels(struct place *p)
     return connected;
 }
 
+static void add_pull_service(struct place *p)
+{
+    const struct pull_message_service *service = &p->instance->pull_message_service;
+    struct table_service *row = table_writer_add(p->writer, TABLE_SERVICES);
+    if (!row)
+        return;
+    row->instance = p->index;
+    row->queued = service->queued_count;
+    row->delayed = service->delayed_count;
+    row->tasks = service->task_count;
+    row->queued_most = service->queued_high;
+    row->executed = service->counters.executed;
+    row->ran_tasks = service->counters.tasks;
+    row->dropped = service->counters.dropped;
+    row->cancelled = service->counters.cancelled;
+    row->refused = service->counters.refused;
+    row->errors = service->counters.errors;
+    SNAPSHOT_TEXT(row->name, "PullMessageService");
+    SNAPSHOT_TEXT(row->state, pull_service_state_name(service->state));
+}
+
 static void add_tasks(struct place *p)
 {
     for (unsigned i = 0; i < p->instance->tasks.count; i++) {
@@ -416,5 +437,6 @@ void snapshot_add_instance(struct table_writer *writer, const struct snapshot_no
     row->connections = add_channels(&p);
     row->extra_connections = mq_client_manager_is_extra(instance->manager, instance) ? row->connections : 0;
     table_writer_hub(writer)->extra_connections += row->extra_connections;
+    add_pull_service(&p);
     add_tasks(&p);
 }

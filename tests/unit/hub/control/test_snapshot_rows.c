@@ -136,6 +136,9 @@ static void an_instance_that_sent(void **state)
         assert_int_equal(connection[i].state, TABLE_CHANNEL_CONNECTED);
         assert_int_equal(connection[i].tls, TABLE_TLS_OFF);
     }
+    const struct table_service *service = rows(TABLE_SERVICES, 1);
+    assert_string_equal(service->name, "PullMessageService");
+    assert_string_equal(service->state, pull_service_state_name(fx.instance->pull_message_service.state));
     topic_entry_release(topic);
 }
 

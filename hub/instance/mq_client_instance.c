@@ -83,15 +83,19 @@ static int start_network_client(struct mq_client_instance *in, struct resolver *
         .max_idle_ms = c->client_channel_max_idle_time_ms,
         .socket_snd_buf_bytes = c->socket_snd_buf_bytes,
         .socket_rcv_buf_bytes = c->socket_rcv_buf_bytes,
+        .tcp_user_timeout_ms = c->tcp_user_timeout_ms,
+        .use_tls = c->tls.enable,
         .high_water_bytes = high,
         .low_water_bytes = c->write_buffer_low_water_mark_bytes ? c->write_buffer_low_water_mark_bytes : high / 2,
         .max_pending = c->client_async_semaphore,
+        .max_oneway = c->client_oneway_semaphore,
+        .probe_silence_ms = 2 * c->mq_client_api_timeout_ms,
         .max_response_bytes = c->max_response_bytes ? c->max_response_bytes : REMOTING_FRAME_MAX,
         .serialize_type = c->json_header ? SERIALIZE_JSON : SERIALIZE_ROCKETMQ,
         .version = c->protocol_version ? c->protocol_version : PROTOCOL_VERSION_4_9_3,
     };
     struct remoting_client_ops ops = mq_client_instance_remoting_ops(in);
-    return remoting_client_init(&in->remoting, in->loop, resolver, &settings, &ops);
+    return remoting_client_start(&in->remoting, in->loop, resolver, &settings, &ops);
 }
 
 static void on_name_servers_changed(void *ctx)

@@ -110,14 +110,15 @@ static void note_heartbeat(struct registration *reg, const struct invoke_result 
     LOG_WARN(reg->channel->address, "heartbeat failed (%s)", h->last_error);
 }
 
-/* Counts silence. Twice in a row is evidence enough that the connection is dead. True when it was given up. */
+/* Counts silence. Twice in a row is evidence enough that the connection is dead, and once if it was suspected before. True when
+ * it was given up. */
 static bool note_silence(struct registration *reg, const struct invoke_result *result)
 {
     if (result->error == 0) {
         reg->failures = 0;
         return false;
     }
-    if (++reg->failures < FAILURES_MAX)
+    if (++reg->failures < FAILURES_MAX && !remoting_client_is_suspect(reg->channel))
         return false;
     reg->failures = 0;
     channel_fail(reg->channel, ETIMEDOUT, "heartbeats unanswered");

@@ -219,13 +219,13 @@ static int write_request(struct response_future *future, struct channel *channel
     void *at = channel_reserve(channel, send_frame_bound(rq));
     if (!at)
         return -EAGAIN;
-    if (oneway)
-        future->opaque = response_table_draw(&client->responses);
-    else if (response_table_add(&client->responses, future) < 0)
+    if (oneway ? remoting_client_take_oneway(client, future) < 0 : response_table_add(&client->responses, future) < 0)
         return -EAGAIN;
     int r = send_frame_encode(rq, future->opaque, rq->chosen_queue_id, event_loop_now_ms(client->loop), at, &frame_len);
     if (r < 0) {
-        if (!oneway)
+        if (oneway)
+            response_table_release_oneway(&client->responses);
+        else
             response_table_remove(&client->responses, future);
         remoting_client_unpark(future);
         refuse_encoding(rq, r);

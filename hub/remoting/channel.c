@@ -3,7 +3,8 @@
  * one contiguous buffer and leaves with one send() per round (or when 64 KiB are
  * together), input is parsed in place. Callbacks may drop the channel or fail it
  * at any time; a dropped channel is freed at the end of the round, and every loop
- * here looks at the state again after a callback.
+ * here looks at the state again after a callback. With TLS, a connection counts as
+ * up when the handshake is done, and a byte as written when it is encrypted.
  */
 #include "hub/remoting/channel.h"
 
@@ -19,6 +20,7 @@
 #include "hub/remoting/remoting_client.h"
 #include "hub/remoting/remoting_codec.h"
 #include "hub/remoting/resolver.h"
+#include "hub/remoting/tls_session.h"
 #include "shm/base/clock.h"
 #include "shm/base/log.h"
 #include "shm/base/text.h"
@@ -28,6 +30,7 @@
 #define READ_BUDGET_BYTES ((size_t)512 << 10)     /* per round; the rest comes in the next */
 #define FLUSH_EARLY_BYTES ((size_t)64 << 10)
 #define IDLE_BUFFER_NS NS_PER_S /* a buffer that lies empty for so long is given back */
+#define TLS_RECORD_MAX_BYTES 16384u
 #define BACKOFF_FIRST_MS 100u
 #define BACKOFF_MAX_MS 1000u
 #define BACKOFF_MAX_UNWANTED_MS 10000u /* while nobody waits for the connection */
@@ -36,6 +39,20 @@ const char *channel_state_name(enum channel_state state)
 {
     static const char *const names[] = {"IDLE", "RESOLVING", "CONNECTING", "CONNECTED", "BACKOFF", "CLOSED"};
     return names[state];
+}
+
+const char *channel_event_name(enum channel_event event)
+{
+    static const char *const names[] = {"CONNECT", "CLOSE", "EXCEPTION", "IDLE"};
+    return names[event];
+}
+
+/* Whoever calls this looks at the state afterwards. */
+static void tell(struct channel *ch, enum channel_event event)
+{
+    ch->counters.events[event]++;
+    if (ch->client->ops.event)
+        ch->client->ops.event(ch->client->ops.ctx, ch, event);
 }
 
 static void set_state(struct channel *ch, enum channel_state state)
@@ -95,20 +112,35 @@ static size_t round_up_cap(size_t bytes)
 
 /* ---- output ---- */
 
+static size_t buffered(const struct channel *ch)
+{
+    return ch->out.tail - ch->out.head;
+}
+
+static size_t encrypted(const struct channel *ch)
+{
+    return ch->tls ? tls_session_unsent(ch->tls) : 0;
+}
+
+static ssize_t write_some(struct channel *ch)
+{
+    const struct channel_buffer *b = &ch->out;
+    if (ch->tls)
+        return tls_session_write(ch->tls, b->data + b->head, b->tail - b->head);
+    ssize_t n = send(ch->fd, b->data + b->head, b->tail - b->head, MSG_NOSIGNAL | MSG_DONTWAIT);
+    return n < 0 && (errno == EAGAIN || errno == EINTR || errno == ENOBUFS) ? 0 : n;
+}
+
 /* Hands bytes to the kernel. An error is kept for channel_flush(): callers in the middle of an encode must not see futures fail. */
 static void try_send(struct channel *ch)
 {
     struct channel_buffer *b = &ch->out;
-    if (ch->write_blocked || ch->send_error || b->head == b->tail)
+    if (ch->write_blocked || ch->send_error || (b->head == b->tail && encrypted(ch) == 0))
         return;
-    ssize_t n = send(ch->fd, b->data + b->head, b->tail - b->head, MSG_NOSIGNAL | MSG_DONTWAIT);
+    ssize_t n = write_some(ch);
     if (n < 0) {
-        if (errno == EAGAIN || errno == EINTR || errno == ENOBUFS)
-            n = 0;
-        else {
-            ch->send_error = errno;
-            return;
-        }
+        ch->send_error = errno;
+        return;
     }
     ch->counters.writes++;
     ch->counters.bytes_out += (uint64_t)n;
@@ -119,24 +151,29 @@ static void try_send(struct channel *ch)
         b->head = b->tail = 0;
         if (b->cap > ch->client->settings.high_water_bytes)
             buffer_free(b);
-        return;
+        if (encrypted(ch) == 0)
+            return;
     }
     ch->write_blocked = true;
     ch->counters.writes_blocked++;
-    loop_io_set(&ch->io, LOOP_READ | LOOP_WRITE);
+    /* TLS that has nothing for the socket waits for the peer's bytes: a socket that is writable would wake us for nothing. */
+    loop_io_set(&ch->io, !ch->tls || encrypted(ch) > 0 ? LOOP_READ | LOOP_WRITE : LOOP_READ);
 }
 
 static void *reserve_slowly(struct channel *ch, size_t len)
 {
+    const struct remoting_client_settings *s = &ch->client->settings;
     struct channel_buffer *b = &ch->out;
     if (b->tail - b->head >= FLUSH_EARLY_BYTES)
         try_send(ch);
     size_t used = b->tail - b->head;
-    if (b->cap - b->tail < len) {
-        if (used + len > ch->client->settings.high_water_bytes && used > 0)
-            return NULL;
+    if (ch->held_back && used > s->low_water_bytes)
+        return NULL;
+    ch->held_back = used > 0 && used + len > s->high_water_bytes;
+    if (ch->held_back)
+        return NULL;
+    if (b->cap - b->tail < len)
         buffer_compact(b);
-    }
     if (b->cap - b->tail < len && !buffer_grow(b, round_up_cap(used + len)))
         return NULL;
     return b->data + b->tail;
@@ -147,7 +184,7 @@ void *channel_reserve(struct channel *ch, size_t len)
     if (ch->state != CHANNEL_CONNECTED)
         return NULL;
     struct channel_buffer *b = &ch->out;
-    if (b->cap - b->tail >= len && b->tail < FLUSH_EARLY_BYTES)
+    if (b->cap - b->tail >= len && b->tail < FLUSH_EARLY_BYTES && !ch->held_back && b->tail + len <= ch->client->settings.high_water_bytes)
         return b->data + b->tail;
     return reserve_slowly(ch, len);
 }
@@ -203,11 +240,14 @@ bool channel_retract(struct channel *ch, struct response_future *future)
     return true;
 }
 
+/* Of what was encrypted, at most one record is still here. */
 static void finish_written_oneways(struct channel *ch)
 {
+    uint64_t here = encrypted(ch) == 0 ? 0 : ch->stream_sent < TLS_RECORD_MAX_BYTES ? ch->stream_sent : TLS_RECORD_MAX_BYTES;
+    uint64_t written = ch->stream_sent - here;
     for (struct list_link *it; (it = list_first(&ch->oneways)) != NULL;) {
         struct response_future *f = LIST_ENTRY(it, struct response_future, link);
-        if (f->stream_end > ch->stream_sent)
+        if (f->stream_end > written)
             return;
         remoting_client_finish(ch->client, f, FUTURE_WRITTEN, 0);
     }
@@ -230,16 +270,37 @@ static void write_waiting(struct channel *ch)
     }
 }
 
+/* A reason of TLS says more than an errno, and is gone with the connection. */
+static void fail_io(struct channel *ch, int error, const char *what)
+{
+    char why[TLS_WHY_MAX] = "";
+    if (ch->tls)
+        text_copy(why, sizeof(why), tls_session_why(ch->tls), strlen(tls_session_why(ch->tls)));
+    if (why[0])
+        channel_fail(ch, 0, why);
+    else
+        channel_fail(ch, error, what);
+}
+
 void channel_flush(struct channel *ch)
 {
     if (ch->state != CHANNEL_CONNECTED)
         return;
-    bool below_low = ch->out.tail - ch->out.head <= ch->client->settings.low_water_bytes;
-    if (below_low && !list_is_empty(&ch->waiting))
-        write_waiting(ch);
-    try_send(ch);
+    size_t low = ch->client->settings.low_water_bytes;
+    bool again;
+    do {
+        bool held_back = ch->held_back;
+        if (buffered(ch) <= low && !list_is_empty(&ch->waiting))
+            write_waiting(ch);
+        if (ch->state != CHANNEL_CONNECTED)
+            return;
+        held_back |= ch->held_back;
+        try_send(ch);
+        /* Those whom the high mark holds back go on as soon as the low one is reached; nothing else would tell them. */
+        again = held_back && !ch->write_blocked && !ch->send_error && buffered(ch) <= low && !list_is_empty(&ch->waiting);
+    } while (again);
     if (ch->send_error) {
-        channel_fail(ch, ch->send_error, "write");
+        fail_io(ch, ch->send_error, "write");
         return;
     }
     finish_written_oneways(ch);
@@ -258,6 +319,7 @@ void channel_trim(struct channel *ch)
 
 static void close_fd(struct channel *ch)
 {
+    ch->tls = tls_session_free(ch->tls); /* says good-bye: before the socket goes */
     loop_io_deinit(&ch->io);
     if (ch->fd >= 0)
         close(ch->fd);
@@ -270,7 +332,7 @@ static void close_socket(struct channel *ch)
     free(ch->targets);
     ch->targets = NULL;
     ch->local_port = 0;
-    ch->write_blocked = false;
+    ch->write_blocked = ch->held_back = false;
     ch->send_error = 0;
     ch->in.head = ch->in.tail = 0;
     if (!ch->parsing)
@@ -302,6 +364,8 @@ static void requeue_unwritten(struct channel *ch, struct list_link *list)
         if (f->state == FUTURE_PENDING) {
             response_table_remove(&ch->client->responses, f);
             ch->pending_count--;
+        } else {
+            response_table_release_oneway(&ch->client->responses);
         }
         list_unlink(it);
         list_insert_before(at, it);
@@ -368,11 +432,12 @@ static void start_backoff(struct channel *ch, bool wanted)
     loop_timer_schedule(&ch->timer, event_loop_now_ns(ch->client->loop) + jittered(ch, ch->backoff_ms) * NS_PER_MS);
 }
 
-void channel_fail(struct channel *ch, int error, const char *what)
+static void end_badly(struct channel *ch, int error, const char *what, bool exception)
 {
     if (ch->state == CHANNEL_CLOSED || ch->state == CHANNEL_IDLE || ch->state == CHANNEL_BACKOFF)
         return;
     bool was_connected = ch->state == CHANNEL_CONNECTED;
+    bool was_up = was_connected || ch->tls;
     struct list_link lost, refused;
     list_init(&lost);
     list_init(&refused);
@@ -392,6 +457,15 @@ void channel_fail(struct channel *ch, int error, const char *what)
     finish_all(ch, &refused, FUTURE_CONNECT_FAILED, -error);
     if (was_connected && ch->client->ops.lost)
         ch->client->ops.lost(ch->client->ops.ctx, ch);
+    if (was_up && exception)
+        tell(ch, CHANNEL_EVENT_EXCEPTION);
+    if (was_connected)
+        tell(ch, CHANNEL_EVENT_CLOSE);
+}
+
+void channel_fail(struct channel *ch, int error, const char *what)
+{
+    end_badly(ch, error, what, true);
 }
 
 void channel_disconnect(struct channel *ch, const char *why)
@@ -405,22 +479,35 @@ void channel_disconnect(struct channel *ch, const char *why)
     end_connection(ch, &lost);
     set_state(ch, CHANNEL_IDLE);
     finish_all(ch, &lost, FUTURE_CHANNEL_LOST, -ECONNRESET);
-    if (was_connected && ch->client->ops.lost)
-        ch->client->ops.lost(ch->client->ops.ctx, ch);
+    if (was_connected) {
+        LOG_INFO(ch->address, "connection closed (%s)", why);
+        if (ch->client->ops.lost)
+            ch->client->ops.lost(ch->client->ops.ctx, ch);
+        tell(ch, CHANNEL_EVENT_CLOSE);
+    }
     if (ch->state == CHANNEL_IDLE && !list_is_empty(&ch->waiting))
         channel_want(ch);
+}
+
+void channel_idle(struct channel *ch)
+{
+    tell(ch, CHANNEL_EVENT_IDLE);
+    channel_disconnect(ch, "idle");
 }
 
 void channel_close(struct channel *ch)
 {
     if (ch->state == CHANNEL_CLOSED)
         return;
+    bool was_connected = ch->state == CHANNEL_CONNECTED;
     struct list_link lost;
     list_init(&lost);
     end_connection(ch, &lost);
     take_waiting(ch, &lost);
     set_state(ch, CHANNEL_CLOSED);
     finish_all(ch, &lost, FUTURE_CANCELLED, -ECANCELED);
+    if (was_connected)
+        tell(ch, CHANNEL_EVENT_CLOSE);
 }
 
 /* ---- input ---- */
@@ -487,12 +574,15 @@ static void on_readable(struct channel *ch)
             return;
         }
         size_t room = b->cap - b->tail;
-        ssize_t n = read(ch->fd, b->data + b->tail, room);
+        ssize_t n = ch->tls ? tls_session_read(ch->tls, b->data + b->tail, room) : read(ch->fd, b->data + b->tail, room);
         if (n < 0 && (errno == EAGAIN || errno == EINTR))
             break;
         if (n <= 0) {
             /* FIN is treated as RST: nobody answers any more, so nobody is kept waiting. */
-            channel_fail(ch, n < 0 ? errno : 0, n < 0 ? "read" : "closed by the peer");
+            if (n < 0)
+                fail_io(ch, errno, "read");
+            else
+                end_badly(ch, 0, "closed by the peer", false);
             return;
         }
         ch->counters.reads++;
@@ -502,14 +592,19 @@ static void on_readable(struct channel *ch)
         b->tail += (size_t)n;
         if (!parse_frames(ch))
             return;
-        if ((size_t)n < room)
+        if (!ch->tls && (size_t)n < room)
             break;
         if (b->cap < READ_BUFFER_MAX_BYTES)
             buffer_grow(b, b->cap * 4 > READ_BUFFER_MAX_BYTES ? READ_BUFFER_MAX_BYTES : b->cap * 4);
         budget -= (size_t)n < budget ? (size_t)n : budget;
+        if (budget == 0 && ch->tls) /* what is decrypted already makes no socket readable */
+            loop_timer_schedule(&ch->timer, event_loop_now_ns(ch->client->loop));
     }
     shrink_input(ch);
-    if (!list_is_empty(&ch->waiting))
+    bool tls_waits = ch->tls && (ch->write_blocked || encrypted(ch) > 0);
+    if (tls_waits && encrypted(ch) == 0)
+        ch->write_blocked = false; /* it waited for the bytes that came now */
+    if (tls_waits || !list_is_empty(&ch->waiting))
         channel_mark_dirty(ch); /* replies made room in the response table */
 }
 
@@ -561,7 +656,15 @@ static void connected(struct channel *ch)
     ch->connected_ns = ch->last_read_ns = ch->last_write_ns = now;
     ch->counters.connects++;
     set_state(ch, CHANNEL_CONNECTED);
-    LOG_INFO(ch->address, "connected from port %u", ch->local_port);
+    if (ch->tls) {
+        LOG_INFO(ch->address, "connected from port %u, %s %s%s%s", ch->local_port, tls_session_protocol(ch->tls),
+                 tls_session_cipher(ch->tls), tls_session_is_resumed(ch->tls) ? ", resumed" : "",
+                 tls_session_is_verified(ch->tls) ? "" : ", INSECURE: the server is not verified");
+        ch->counters.tls_resumed += tls_session_is_resumed(ch->tls);
+        loop_timer_schedule(&ch->timer, now); /* what came right behind the handshake */
+    } else {
+        LOG_INFO(ch->address, "connected from port %u", ch->local_port);
+    }
     /* What the owner says first (its heartbeat) must not queue behind requests that waited for this connection. */
     struct list_link held;
     list_init(&held);
@@ -570,6 +673,37 @@ static void connected(struct channel *ch)
         ch->client->ops.connected(ch->client->ops.ctx, ch);
     move_all(&held, &ch->waiting);
     channel_mark_dirty(ch);
+    tell(ch, CHANNEL_EVENT_CONNECT);
+}
+
+/* ---- TLS ---- */
+
+static void on_handshake_io(void *ctx, unsigned events)
+{
+    struct channel *ch = ctx;
+    (void)events;
+    int r = tls_session_handshake(ch->tls);
+    if (r == -EAGAIN)
+        loop_io_set(&ch->io, tls_session_unsent(ch->tls) > 0 ? LOOP_READ | LOOP_WRITE : LOOP_READ);
+    else if (r < 0)
+        fail_io(ch, -r, "TLS handshake");
+    else
+        connected(ch);
+}
+
+/* The attempt goes on, under the same time limit. */
+static void start_handshake(struct channel *ch)
+{
+    loop_io_deinit(&ch->io);
+    int r = tls_session_new(&ch->tls, ch->client->tls, ch->fd, ch->address);
+    if (r == 0)
+        r = loop_io_init(&ch->io, ch->client->loop, ch->fd, LOOP_READ, on_handshake_io, ch);
+    if (r == 0)
+        r = loop_io_start(&ch->io);
+    if (r < 0)
+        channel_fail(ch, -r, "TLS");
+    else
+        on_handshake_io(ch, 0);
 }
 
 static void on_connecting_io(void *ctx, unsigned events)
@@ -584,6 +718,8 @@ static void on_connecting_io(void *ctx, unsigned events)
         dial_next(ch);
     else if (error)
         channel_fail(ch, error, "connect");
+    else if (ch->client->settings.use_tls)
+        start_handshake(ch);
     else
         connected(ch);
 }
@@ -598,8 +734,12 @@ static void fail_soon(struct channel *ch, int error)
 static void set_socket_options(struct channel *ch)
 {
     const struct remoting_client_settings *s = &ch->client->settings;
-    int on = 1, snd = (int)s->socket_snd_buf_bytes, rcv = (int)s->socket_rcv_buf_bytes;
+    unsigned user_timeout_ms = s->tcp_user_timeout_ms;
+    int on = 1, off = 0, snd = (int)s->socket_snd_buf_bytes, rcv = (int)s->socket_rcv_buf_bytes;
     setsockopt(ch->fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
+    setsockopt(ch->fd, SOL_SOCKET, SO_KEEPALIVE, &off, sizeof(off));
+    if (user_timeout_ms > 0)
+        setsockopt(ch->fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &user_timeout_ms, sizeof(user_timeout_ms));
     if (snd > 0)
         setsockopt(ch->fd, SOL_SOCKET, SO_SNDBUF, &snd, sizeof(snd));
     if (rcv > 0)
@@ -662,6 +802,11 @@ static void start_connect(struct channel *ch)
 {
     struct remoting_client *client = ch->client;
     struct resolved numeric = {.count = 0};
+    if (client->settings.use_tls && !client->tls) {
+        set_state(ch, CHANNEL_CONNECTING);
+        fail_soon(ch, ENOKEY);
+        return;
+    }
     loop_timer_schedule(&ch->timer, event_loop_now_ns(client->loop) + client->settings.connect_timeout_ms * NS_PER_MS);
     if (address_parse_numeric(ch->address, &numeric)) {
         dial(ch, &numeric);
@@ -680,8 +825,14 @@ static void on_timer(void *ctx)
     int error = ch->send_error ? ch->send_error : ETIMEDOUT;
     if (ch->state == CHANNEL_RESOLVING)
         channel_fail(ch, error, "name look-up");
+    else if (ch->state == CHANNEL_CONNECTING && error == ENOKEY)
+        channel_fail(ch, 0, "TLS is wanted, but no TLS context could be built; nothing is sent in plain text");
+    else if (ch->state == CHANNEL_CONNECTING && ch->tls)
+        channel_fail(ch, 0, "the TLS handshake was not finished in time");
     else if (ch->state == CHANNEL_CONNECTING)
         channel_fail(ch, error, "connect");
+    else if (ch->state == CHANNEL_CONNECTED)
+        on_readable(ch);
     else if (ch->state == CHANNEL_BACKOFF && (ch->keep_connected || !list_is_empty(&ch->waiting)))
         start_connect(ch);
     else if (ch->state == CHANNEL_BACKOFF)

@@ -23,14 +23,24 @@
 struct remoting_client;
 struct resolved;
 struct response_future;
+struct tls_session;
 
 enum channel_state {
-    CHANNEL_IDLE,      /* no connection wanted */
-    CHANNEL_RESOLVING, /* the helper thread looks the name up */
-    CHANNEL_CONNECTING,
+    CHANNEL_IDLE,       /* no connection wanted */
+    CHANNEL_RESOLVING,  /* the helper thread looks the name up */
+    CHANNEL_CONNECTING, /* TLS handshake included */
     CHANNEL_CONNECTED,
     CHANNEL_BACKOFF, /* waits before the next attempt */
     CHANNEL_CLOSED,  /* about to be freed */
+};
+
+/** What is told to the listener (remoting_client_ops.event), as 4.9.3's ChannelEventListener. */
+enum channel_event {
+    CHANNEL_EVENT_CONNECT,   /* up, TLS handshake included */
+    CHANNEL_EVENT_CLOSE,     /* a connection ended, whatever the reason */
+    CHANNEL_EVENT_EXCEPTION, /* a connection or a handshake met an error; CLOSE follows if it was up */
+    CHANNEL_EVENT_IDLE,      /* nothing was read and nothing written for the maximum idle time; CLOSE follows */
+    CHANNEL_EVENTS,
 };
 
 struct channel_buffer {
@@ -41,10 +51,12 @@ struct channel_buffer {
 struct channel_counters {
     uint64_t connects; /* connections established */
     uint64_t connect_failures, connections_lost;
+    uint64_t tls_resumed; /* connections that needed no whole handshake */
     uint64_t bytes_in, bytes_out, frames_in, frames_out;
     uint64_t reads, writes, writes_blocked, held_back;
     uint64_t unknown_replies; /* nobody waited: late, duplicate or wrong */
     uint64_t requests_in;
+    uint64_t events[CHANNEL_EVENTS];
 };
 
 struct channel {
@@ -60,19 +72,23 @@ struct channel {
     bool resolving;           /* the resolver still holds a ticket for us */
     bool parsing;             /* frames of the input buffer are in use */
     bool write_blocked;       /* the kernel's buffer is full: waiting for writability */
+    bool held_back;           /* the high water mark was met, the low one not yet: nothing is taken */
+    struct tls_session *tls;  /* of the present connection or handshake; NULL: plain text */
     struct resolved *targets; /* where the name leads, while an attempt is on its way */
     unsigned next_target;
     struct loop_io io;
     struct loop_timer timer; /* connect time limit, then back-off */
     struct channel_buffer in, out;
     uint64_t stream_queued;   /* bytes of this connection put into the output buffer */
-    uint64_t stream_sent;     /* of these, handed to the kernel */
+    uint64_t stream_sent;     /* of these, handed to the kernel, or encrypted: they cannot be taken back */
     struct list_link waiting; /* futures not yet encoded, oldest first */
     struct list_link pending; /* futures encoded, in stream order */
     struct list_link oneways; /* the same for those that get no reply */
     uint32_t waiting_count, pending_count;
-    uint32_t unanswered; /* requests that expired since the last byte came in */
-    int send_error;      /* errno of a failed write or dial, dealt with by the flush or the timer; 0: none */
+    uint32_t unanswered;   /* requests that expired since the last byte came in */
+    uint64_t owing_ns;     /* since when the peer owes an answer and is silent, as the scan saw it; 0: it is not */
+    uint64_t suspected_ns; /* when it was last suspected */
+    int send_error;        /* errno of a failed write or dial, dealt with by the flush or the timer; 0: none */
     uint32_t backoff_ms;
     uint64_t state_since_ns;
     uint64_t connected_ns; /* start of the present connection */
@@ -83,6 +99,7 @@ struct channel {
     void *session; /* the registration kept by the instance on this connection */
 };
 
+const char *channel_event_name(enum channel_event event);
 const char *channel_state_name(enum channel_state state);
 
 /**
@@ -106,6 +123,8 @@ bool channel_retract(struct channel *channel, struct response_future *future);
 void channel_fail(struct channel *channel, int error, const char *what);
 /** Closes without back-off; nothing is failed but what was written. */
 void channel_disconnect(struct channel *channel, const char *why);
+/** The same, because nothing was read and nothing written for too long. */
+void channel_idle(struct channel *channel);
 /** Asks for a connection, unless one is there or on its way; shortens a long back-off. */
 void channel_want(struct channel *channel);
 /** Marks it for the end of the round: something is to be written, or somebody waits. */

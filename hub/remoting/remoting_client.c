@@ -12,11 +12,27 @@
 
 #include "hub/remoting/remoting_codec.h"
 #include "hub/remoting/resolver.h"
+#include "hub/remoting/tls_context.h"
 #include "shm/base/clock.h"
 
 #define INVOKE_EXT_MAX 4
 #define INVOKE_FIELDS_MAX (INVOKE_EXT_MAX + RPC_HOOK_FIELDS_MAX)
 #define SUSPECT_AFTER 3u /* requests without an answer in a row */
+
+bool remoting_client_is_suspect(const struct channel *channel)
+{
+    return channel->suspected_ns > channel->last_read_ns;
+}
+
+static void suspect(struct remoting_client *client, struct channel *ch)
+{
+    if (ch->state != CHANNEL_CONNECTED || remoting_client_is_suspect(ch))
+        return;
+    ch->suspected_ns = event_loop_now_ns(client->loop);
+    client->responses.counters.suspicions++;
+    if (client->ops.suspect)
+        client->ops.suspect(client->ops.ctx, ch);
+}
 
 static void expire(void *ctx, struct deadline *deadline)
 {
@@ -26,12 +42,12 @@ static void expire(void *ctx, struct deadline *deadline)
     client->responses.counters.expired++;
     remoting_client_finish(client, future, FUTURE_EXPIRED, -ETIMEDOUT);
     /* A dropped channel lives until the end of the round, so it can still be looked at. */
-    if (pending_on && pending_on->state == CHANNEL_CONNECTED && ++pending_on->unanswered == SUSPECT_AFTER && client->ops.suspect)
-        client->ops.suspect(client->ops.ctx, pending_on);
+    if (pending_on && ++pending_on->unanswered >= SUSPECT_AFTER)
+        suspect(client, pending_on);
 }
 
-int remoting_client_init(struct remoting_client *client, struct event_loop *loop, struct resolver *resolver,
-                         const struct remoting_client_settings *settings, const struct remoting_client_ops *ops)
+int remoting_client_start(struct remoting_client *client, struct event_loop *loop, struct resolver *resolver,
+                          const struct remoting_client_settings *settings, const struct remoting_client_ops *ops)
 {
     memset(client, 0, sizeof(*client));
     client->loop = loop;
@@ -43,6 +59,8 @@ int remoting_client_init(struct remoting_client *client, struct event_loop *loop
     list_init(&client->dirty);
     list_init(&client->closed);
     int r = response_table_init(&client->responses, settings->max_pending);
+    if (settings->max_oneway)
+        client->responses.oneways_max = settings->max_oneway;
     return r < 0 ? r : deadline_wheel_init(&client->deadlines, loop, expire, client);
 }
 
@@ -70,6 +88,7 @@ void remoting_client_deinit(struct remoting_client *client)
     deadline_wheel_deinit(&client->deadlines);
     response_table_deinit(&client->responses);
     client->hook = rpc_hook_unref(client->hook);
+    client->tls = tls_context_unref(client->tls);
     client->loop = NULL;
 }
 
@@ -77,6 +96,12 @@ void remoting_client_set_hook(struct remoting_client *client, struct rpc_hook *h
 {
     rpc_hook_unref(client->hook);
     client->hook = hook;
+}
+
+void remoting_client_set_tls(struct remoting_client *client, struct tls_context *tls)
+{
+    tls_context_unref(client->tls);
+    client->tls = tls;
 }
 
 int remoting_client_channel(struct remoting_client *client, const char *address, struct channel **out)
@@ -166,6 +191,8 @@ static bool leave_stream(struct remoting_client *client, struct response_future 
     if (future->state == FUTURE_PENDING) {
         response_table_remove(&client->responses, future);
         ch->pending_count--;
+    } else {
+        response_table_release_oneway(&client->responses);
     }
     /* Unsent bytes exist only while the connection does. */
     if (!written && ch->state == CHANNEL_CONNECTED)
@@ -386,11 +413,31 @@ void remoting_client_reply(struct channel *channel, const struct remoting_comman
 
 /* ---- once per round, once per second ---- */
 
+int remoting_client_take_oneway(struct remoting_client *client, struct response_future *future)
+{
+    int r = response_table_add_oneway(&client->responses, future);
+    client->oneway_held_back |= r < 0;
+    return r;
+}
+
+/* Credits belong to all channels: one that was written may let another go on. */
+static void share_oneway_credits(struct remoting_client *client)
+{
+    client->oneway_held_back = false;
+    LIST_FOR_EACH_SAFE (it, next, &client->channels) {
+        struct channel *ch = LIST_ENTRY(it, struct channel, link);
+        if (ch->state == CHANNEL_CONNECTED && !list_is_empty(&ch->waiting))
+            channel_mark_dirty(ch);
+    }
+}
+
 void remoting_client_flush(struct remoting_client *client)
 {
     for (struct list_link *it; (it = list_first(&client->dirty)) != NULL;) {
         list_unlink(it);
         channel_flush(LIST_ENTRY(it, struct channel, dirty_link));
+        if (client->oneway_held_back && client->responses.oneways < client->responses.oneways_max)
+            share_oneway_credits(client);
     }
     free_channels(&client->closed);
 }
@@ -406,6 +453,20 @@ static bool is_idle(const struct remoting_client *client, const struct channel *
     return client->settings.max_idle_ms && ch->state == CHANNEL_CONNECTED && now - last > client->settings.max_idle_ms * NS_PER_MS;
 }
 
+/* A peer that owes answers and sends nothing: silence counts from the oldest request that it should have answered by now. */
+static void watch_silence(struct remoting_client *client, struct channel *ch, uint64_t now)
+{
+    struct list_link *oldest = list_first(&ch->pending);
+    if (ch->owing_ns <= ch->last_read_ns || (!oldest && ch->unanswered == 0))
+        ch->owing_ns = 0;
+    if (oldest && ch->owing_ns == 0) {
+        uint64_t written_ns = LIST_ENTRY(oldest, struct response_future, link)->written_ns;
+        ch->owing_ns = written_ns > ch->last_read_ns ? written_ns : ch->last_read_ns + 1;
+    }
+    if (ch->owing_ns && client->settings.probe_silence_ms && now - ch->owing_ns >= client->settings.probe_silence_ms * NS_PER_MS)
+        suspect(client, ch);
+}
+
 unsigned remoting_client_scan(struct remoting_client *client)
 {
     uint64_t now = event_loop_now_ns(client->loop);
@@ -413,8 +474,9 @@ unsigned remoting_client_scan(struct remoting_client *client)
     LIST_FOR_EACH_SAFE (it, next, &client->channels) {
         struct channel *ch = LIST_ENTRY(it, struct channel, link);
         channel_trim(ch);
+        watch_silence(client, ch, now);
         if (is_idle(client, ch, now))
-            channel_disconnect(ch, "idle");
+            channel_idle(ch);
         else if (!list_is_empty(&ch->waiting) && ch->state == CHANNEL_CONNECTED)
             channel_mark_dirty(ch);
     }

@@ -17,6 +17,7 @@
 #include "hub/remoting/rpc_hook.h"
 
 struct resolver;
+struct tls_context;
 
 #define CHANNELS_MAX 512u /* per client */
 
@@ -24,9 +25,12 @@ struct remoting_client_settings {
     uint32_t connect_timeout_ms;
     uint32_t max_idle_ms; /* no read and no write for so long closes a channel; 0: never */
     uint32_t socket_snd_buf_bytes, socket_rcv_buf_bytes;
-    uint32_t high_water_bytes; /* output buffered per channel before senders are held back */
-    uint32_t low_water_bytes;  /* they go on below it */
-    uint32_t max_pending;
+    uint32_t tcp_user_timeout_ms;     /* 0: the kernel's */
+    bool use_tls;                     /* nothing is dialled without a context (remoting_client_set_tls) */
+    uint32_t high_water_bytes;        /* output buffered per channel before senders are held back */
+    uint32_t low_water_bytes;         /* they go on below it */
+    uint32_t max_pending, max_oneway; /* requests that await their replies, oneway ones not yet written; 0: 65535 */
+    uint32_t probe_silence_ms;        /* no byte from a peer that owes answers for so long is suspicious; 0: never */
     uint32_t max_response_bytes;
     enum serialize_type serialize_type;
     int32_t version;
@@ -37,11 +41,16 @@ struct remoting_client_ops {
     void (*connected)(void *ctx, struct channel *channel);
     /** It ended; its futures have been failed already. */
     void (*lost)(void *ctx, struct channel *channel);
-    /** Several requests in a row expired and nothing came in meanwhile: is anybody there? */
+    /**
+     * Three requests in a row expired, or requests met silence for probe_silence_ms: is anybody there? Said once until the
+     * next byte comes in.
+     */
     void (*suspect)(void *ctx, struct channel *channel);
     /** A request from the peer. The command and its spans are valid during the call. */
     void (*request)(void *ctx, struct channel *channel, const struct remoting_command *command);
     void (*changed)(void *ctx); /* some channel's state changed */
+    /** The listener of connections; after connected(), before lost() of a connection that we close. */
+    void (*event)(void *ctx, struct channel *channel, enum channel_event event);
     void *ctx;
 };
 
@@ -59,11 +68,13 @@ struct remoting_client {
     uint32_t next_channel_id;
     uint64_t jitter;       /* state of the generator for back-offs */
     struct rpc_hook *hook; /* NULL: none */
+    struct tls_context *tls;
+    bool oneway_held_back; /* a oneway request wanted a credit and there was none */
     char scratch[REMOTING_SCRATCH_BYTES];
 };
 
-int remoting_client_init(struct remoting_client *client, struct event_loop *loop, struct resolver *resolver,
-                         const struct remoting_client_settings *settings, const struct remoting_client_ops *ops);
+int remoting_client_start(struct remoting_client *client, struct event_loop *loop, struct resolver *resolver,
+                          const struct remoting_client_settings *settings, const struct remoting_client_ops *ops);
 /** Closes every channel for good and cancels their futures, so that the owner can take its things apart. */
 void remoting_client_close_all(struct remoting_client *client);
 /** Frees everything. NULL-safe for a client that was never initialised (zeroed). */
@@ -71,6 +82,9 @@ void remoting_client_deinit(struct remoting_client *client);
 
 /** Takes over the caller's reference; NULL: none. Requests that are encoded or handed over already stay as they are. */
 void remoting_client_set_hook(struct remoting_client *client, struct rpc_hook *hook);
+
+/** Takes over the caller's reference. New connections use it; those that are up stay as they are. */
+void remoting_client_set_tls(struct remoting_client *client, struct tls_context *tls);
 
 /** The channel to @p address ("host:port"), made if new; nothing is dialled yet. 0 | -EINVAL | -EDQUOT | -ENOMEM. */
 int remoting_client_channel(struct remoting_client *client, const char *address, struct channel **out);
@@ -119,9 +133,14 @@ int remoting_client_invoke(struct remoting_client *client, struct channel *chann
 void remoting_client_reply(struct channel *channel, const struct remoting_command *request, int32_t code, struct span remark,
                            struct span body);
 
+/** A credit and an opaque for a oneway request that is being encoded. 0 | -EAGAIN: it waits, and goes on when a credit is free. */
+int remoting_client_take_oneway(struct remoting_client *client, struct response_future *future);
+/** Whether this connection was suspected, and no byte came in since. */
+bool remoting_client_is_suspect(const struct channel *channel);
+
 /** A whole frame from a channel: reply or request. 0 | -EPROTO: close the connection. For channel.c. */
 int remoting_client_on_frame(struct remoting_client *client, struct channel *channel, const void *frame, size_t len);
 /** Writes every dirty channel once (LOOP_PHASE_FLUSH). */
 void remoting_client_flush(struct remoting_client *client);
-/** 4.9.3's scan, and closing idle channels. Returns how many overdue futures the wheel had missed. */
+/** 4.9.3's scan, looking for silent peers, and closing idle channels. Returns how many overdue futures the wheel had missed. */
 unsigned remoting_client_scan(struct remoting_client *client);

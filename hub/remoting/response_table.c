@@ -16,6 +16,7 @@ int response_table_init(struct response_table *table, uint32_t max)
 {
     *table = (struct response_table){.slot_count = RESPONSE_TABLE_MIN_SLOTS};
     table->max = max == 0 || max > RESPONSE_TABLE_MAX_PENDING ? RESPONSE_TABLE_MAX_PENDING : max;
+    table->oneways_max = RESPONSE_TABLE_MAX_PENDING;
     table->slots = calloc(table->slot_count, sizeof(struct response_future *));
     return table->slots ? 0 : -ENOMEM;
 }
@@ -53,6 +54,22 @@ int32_t response_table_draw(struct response_table *table)
     while (*slot_of(table, table->next_opaque))
         table->next_opaque++;
     return (int32_t)table->next_opaque++;
+}
+
+int response_table_add_oneway(struct response_table *table, struct response_future *future)
+{
+    if (table->oneways >= table->oneways_max) {
+        table->counters.refused_oneway++;
+        return -EAGAIN;
+    }
+    future->opaque = response_table_draw(table);
+    table->oneways++;
+    return 0;
+}
+
+void response_table_release_oneway(struct response_table *table)
+{
+    table->oneways--;
 }
 
 int response_table_add(struct response_table *table, struct response_future *future)

@@ -85,23 +85,28 @@ struct response_table_counters {
     uint64_t late_or_unknown;   /* replies nobody waited for */
     uint64_t wrong_channel;     /* reply on another connection than its request's */
     uint64_t scans, scan_found; /* the backstop: runs, and futures the wheel had missed */
-    uint64_t refused_full;
+    uint64_t refused_full, refused_oneway;
+    uint64_t suspicions; /* channels that were asked for a sign of life, because requests met silence */
 };
 
 struct response_table {
     struct response_future **slots;
     uint32_t slot_count; /* power of two */
     uint32_t count, max;
+    uint32_t oneways, oneways_max; /* encoded and not yet handed to the kernel; 4.9.3's oneway semaphore */
     uint32_t next_opaque;
     struct response_table_counters counters;
 };
 
-/** @p max: requests outstanding at once (at most RESPONSE_TABLE_MAX_PENDING). 0 | -ENOMEM. */
+/** @p max: requests outstanding at once (at most RESPONSE_TABLE_MAX_PENDING, and that when 0). 0 | -ENOMEM. */
 int response_table_init(struct response_table *table, uint32_t max);
 void response_table_deinit(struct response_table *table);
 
-/** Draws an opaque that belongs to no future (oneway requests, requests that are not tracked). */
+/** Draws an opaque that belongs to no future. */
 int32_t response_table_draw(struct response_table *table);
+/** Takes a oneway credit and draws the opaque. 0 | -EAGAIN none left (counted); given back when every byte was written. */
+int response_table_add_oneway(struct response_table *table, struct response_future *future);
+void response_table_release_oneway(struct response_table *table);
 /** Gives @p future a fresh opaque and enters it. 0 | -EAGAIN full (counted) | -ENOMEM. */
 int response_table_add(struct response_table *table, struct response_future *future);
 /** Takes out the future of @p opaque that was written to @p channel; NULL (counted) when there is none. */

@@ -80,7 +80,7 @@ static int setup(void **state)
                                                 .version = 399};
     struct remoting_client_ops ops = {.connected = on_connected, .lost = on_lost};
     assert_int_equal(resolver_new(&resolver, fx.loop), 0);
-    assert_int_equal(remoting_client_init(&client, fx.loop, resolver, &settings, &ops), 0);
+    assert_int_equal(remoting_client_start(&client, fx.loop, resolver, &settings, &ops), 0);
     assert_int_equal(remoting_client_channel(&client, server->address, &channel), 0);
     return 0;
 }

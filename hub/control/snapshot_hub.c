@@ -235,7 +235,7 @@ static void sum_instance(struct network_sums *sum, const struct mq_client_instan
         sum->routes_refused[i] += instance->routes.refused[i];
     for (unsigned i = 0; i < TOP_ADDRESSING_REFUSALS; i++)
         sum->discovery_refused[i] += instance->top_addressing.refused[i];
-    sum->unsupported_requests += instance->unsupported_requests;
+    sum->unsupported_requests += instance->processor.counters[PROCESSOR_OTHERS].refused;
     sum_registrations(sum, instance);
     const struct list_link *channels = &instance->remoting.channels;
     for (const struct list_link *it = channels->next; it != channels; it = it->next)

@@ -15,6 +15,7 @@
 #pragma once
 
 #include "hub/instance/client_config.h"
+#include "hub/instance/client_remoting_processor.h"
 #include "hub/instance/producer_table.h"
 #include "hub/instance/pull_message_service.h"
 #include "hub/remoting/remoting_client.h"
@@ -63,7 +64,7 @@ struct mq_client_instance {
     struct list_link registrations;         /* struct registration: what each broker connection knows of us */
     bool draining;                          /* unregisters everything; of no use any more, or the hub stops */
     uint64_t drain_patience_ns;             /* until then a group's requests are waited for before it is unregistered */
-    uint64_t unsupported_requests, requests_from_brokers;
+    struct client_remoting_processor processor;
     struct duplicate_client_id {
         uint64_t checks, answers, failures; /* requests sent, answered, not answered with a list */
         uint32_t brokers;                   /* that know another address under our clientId now */

@@ -435,33 +435,6 @@ static void the_group_table_is_bounded(void **state)
     assert_int_equal(fx.instance->brokers.brokers[0]->heartbeat.ok, 1);
 }
 
-static void brokers_get_the_answers_of_a_producer(void **state)
-{
-    (void)state;
-    static const struct {
-        int32_t code, flag, answer; /* -1: none */
-    } cases[] = {{39, 2, -1}, {40, 2, -1}, {220, 2, -1}, {221, 0, 1}, {307, 0, 1}, {309, 0, 1}, {326, 0, 3}, {999, 0, 3}, {999, 2, -1}};
-    join("G");
-    connect_broker();
-    for (unsigned i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
-        char frame[256];
-        size_t len;
-        struct remoting_encoder e;
-        unsigned from = fx.brokers[0]->log_count;
-        remoting_encode_begin(&e, frame, sizeof(frame), SERIALIZE_JSON, cases[i].code, LANGUAGE_JAVA, 399, 7000 + (int)i, cases[i].flag);
-        assert_non_null(remoting_encode_body(&e, 0, &len));
-        fake_server_send(fake_server_last_conn(fx.brokers[0]), frame, len);
-        net_pump(&fx);
-        assert_int_equal(fx.brokers[0]->log_count, from + (cases[i].answer >= 0));
-        if (cases[i].answer >= 0) {
-            assert_int_equal(fx.brokers[0]->log[from].code, cases[i].answer);
-            assert_int_equal(fx.brokers[0]->log[from].opaque, 7000 + (int)i);
-            assert_int_equal(fx.brokers[0]->log[from].flag, REMOTING_FLAG_RESPONSE);
-        }
-    }
-    assert_int_equal(fx.instance->requests_from_brokers, sizeof(cases) / sizeof(cases[0]));
-}
-
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 
 int main(void)
@@ -486,7 +459,6 @@ int main(void)
         T(an_unused_instance_ends_and_can_come_back),
         T(groups_belong_to_the_user_who_registered_them),
         T(the_group_table_is_bounded),
-        T(brokers_get_the_answers_of_a_producer),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -91,6 +91,16 @@ class Discovery(SystemTest):
         self.assertEqual(lists.headers[0]["Client-Version"], "V4_9_3")
         self.assertEqual(self.instance()["discovery_url"], f"http://{lists.address}/rocketmq/ns-u1?nofix=1")
 
+    def test_an_address_or_an_endpoint_in_the_environment_forbids_the_question(self):
+        broker = self.start_broker()
+        for value in (broker.namesrv, f"http://{broker.namesrv}", f"http://any/path/{broker.namesrv}"):
+            with self.subTest(value=value):
+                hub = self.start_hub(env={"NAMESRV_ADDR": value})
+                self.assertEqual(self.send(), OK)
+                self.assertEqual(self.instance()["discovery_url"], "")
+                self.assertNotIn("fetch name server address", [t["task"] for t in self.items("tasks")])
+                self.end_hub(hub)
+
     def test_a_list_that_changes_is_followed_without_a_restart(self):
         first, second = self.start_broker(), self.second_broker()
         lists = self.serve(first.namesrv)

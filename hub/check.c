@@ -7,7 +7,9 @@
 
 #include <stdio.h>
 
+#include "hub/hub.h"
 #include "hub/remoting/acl_credentials.h"
+#include "hub/remoting/tls_context.h"
 
 struct check {
     const struct hub_config *config;
@@ -18,7 +20,7 @@ struct check {
 
 static void problem(struct check *check, const struct cluster_config *cluster, enum cluster_key key, const char *why)
 {
-    char text[2 * CONFIG_TEXT_CAP + 512];
+    char text[4 * CONFIG_TEXT_CAP];
     snprintf(text, sizeof(text), "%s:%u: [cluster %s] %s: %s", check->config->file, cluster->origins[key].line, cluster->name,
              config_cluster_keys[key].name, why);
     check->problems++;
@@ -35,10 +37,23 @@ static void check_credentials(struct check *check, const struct cluster_config *
     acl_credentials_free(credentials);
 }
 
+static void check_tls(struct check *check, const struct cluster_config *cluster)
+{
+    struct tls_context *context = NULL;
+    struct tls_settings settings;
+    char why[2 * CONFIG_TEXT_CAP];
+    hub_tls_settings(&settings, &cluster->keys);
+    if (settings.enable && tls_context_new(&context, &settings, why, sizeof(why)) < 0)
+        problem(check, cluster, CLUSTER_KEY_use_tls, why);
+    tls_context_unref(context);
+}
+
 unsigned hub_check_files(const struct hub_config *config, config_report *report, void *ctx)
 {
     struct check check = {.config = config, .report = report, .ctx = ctx};
-    for (unsigned i = 0; i < config->cluster_count; i++)
+    for (unsigned i = 0; i < config->cluster_count; i++) {
         check_credentials(&check, &config->clusters[i]);
+        check_tls(&check, &config->clusters[i]);
+    }
     return check.problems;
 }

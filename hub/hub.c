@@ -90,8 +90,9 @@ static void copy_text(char *dst, size_t cap, const struct config_text *text)
     text_copy(dst, cap, text->text, strlen(text->text));
 }
 
-static void tls_settings_fill(struct tls_settings *out, const struct cluster_section *keys)
+void hub_tls_settings(struct tls_settings *out, const struct cluster_section *keys)
 {
+    *out = (struct tls_settings){0};
     out->enable = keys->use_tls;
     out->insecure = keys->tls_insecure;
     copy_text(out->ca_file, sizeof(out->ca_file), &keys->tls_ca_file);
@@ -113,7 +114,7 @@ static void client_config_fill(struct client_config *out, const struct hub_confi
     copy_text(out->namesrv_domain_subgroup, sizeof(out->namesrv_domain_subgroup), &keys->namesrv_domain_subgroup);
     copy_text(out->create_topic_key, sizeof(out->create_topic_key), &keys->create_topic_key);
     copy_text(out->credentials_file, sizeof(out->credentials_file), &keys->credentials_file);
-    tls_settings_fill(&out->tls, keys);
+    hub_tls_settings(&out->tls, keys);
     out->default_topic_queue_nums = (uint32_t)keys->default_topic_queue_nums;
     out->mq_client_api_timeout_ms = (uint32_t)keys->mq_client_api_timeout_ms;
     out->client_oneway_semaphore = (uint32_t)keys->client_oneway_semaphore;

@@ -10,7 +10,11 @@
 #include "hub/metrics/problems.h"
 #include "hub/remoting/acl_client_rpc_hook.h"
 
+#include "hub/remoting/tls_context.h"
+
 #define RULE_CREDENTIALS "credentials"
+#define RULE_TLS_NO_CONTEXT "tls-no-context"
+#define RULE_TLS_INSECURE "tls-insecure"
 
 static int load_credentials(struct mq_client_instance *in)
 {
@@ -27,8 +31,29 @@ static int load_credentials(struct mq_client_instance *in)
     return 0;
 }
 
+/* As in 4.9.3, an instance starts without the context that it wants; unlike there, it then connects to nobody. */
+static void load_tls(struct mq_client_instance *in)
+{
+    struct tls_context *context = NULL;
+    char why[sizeof(in->start_problem)];
+    if (!in->config.tls.enable)
+        return;
+    if (tls_context_new(&context, &in->config.tls, why, sizeof(why)) < 0) {
+        problem_raise(RULE_TLS_NO_CONTEXT, in->client_id, TABLE_SEVERITY_CRIT, "%s; %s", why,
+                      in->remoting.tls ? "the certificates read before stay in use"
+                                       : "nothing is connected, and nothing sent in plain text");
+        return;
+    }
+    problem_clear(RULE_TLS_NO_CONTEXT, in->client_id);
+    if (in->config.tls.insecure)
+        problem_raise(RULE_TLS_INSECURE, in->client_id, TABLE_SEVERITY_WARN,
+                      "tls_insecure: no server certificate is verified, so whoever is on the way can read and change messages");
+    remoting_client_set_tls(&in->remoting, context);
+}
+
 int mq_client_instance_load_security(struct mq_client_instance *in)
 {
     in->start_problem[0] = '\0';
+    load_tls(in);
     return load_credentials(in);
 }

@@ -66,10 +66,11 @@ static int expect_host(struct tls_session *s)
 static int on_new_session(SSL *ssl, SSL_SESSION *session)
 {
     struct tls_session *s = SSL_get_app_data(ssl);
-    if (!s)
-        return 0;
-    tls_context_keep_session(s->context, s->address, session);
-    return 1;
+    /* A copy: OpenSSL marks a connection's own session as spoilt when the connection ends in any way but the polite one. */
+    SSL_SESSION *copy = s ? SSL_SESSION_dup(session) : NULL;
+    if (copy)
+        tls_context_keep_session(s->context, s->address, copy);
+    return 0;
 }
 
 static int set_up(struct tls_session *s)

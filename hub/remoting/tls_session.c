@@ -159,6 +159,17 @@ static void say_verification(struct tls_session *s, long result)
     snprintf(s->why, sizeof(s->why), "the server's certificate is refused: %s", X509_verify_cert_error_string(result));
 }
 
+static bool is_about_our_certificate(int reason)
+{
+    static const int alerts[] = {SSL_R_TLSV1_ALERT_UNKNOWN_CA,          SSL_R_SSLV3_ALERT_BAD_CERTIFICATE,
+                                 SSL_R_SSLV3_ALERT_CERTIFICATE_EXPIRED, SSL_R_SSLV3_ALERT_CERTIFICATE_REVOKED,
+                                 SSL_R_SSLV3_ALERT_CERTIFICATE_UNKNOWN, SSL_R_SSLV3_ALERT_UNSUPPORTED_CERTIFICATE};
+    for (size_t i = 0; i < sizeof(alerts) / sizeof(alerts[0]); i++)
+        if (alerts[i] == reason)
+            return true;
+    return false;
+}
+
 /* Turns what OpenSSL left behind into a sentence. */
 static void say_failure(struct tls_session *s, int ssl_error, int error)
 {
@@ -175,6 +186,12 @@ static void say_failure(struct tls_session *s, int ssl_error, int error)
         say(s, "the server speaks no TLS 1.2 or 1.3");
     else if (ssl_error == SSL_ERROR_SSL && reason == SSL_R_UNEXPECTED_EOF_WHILE_READING)
         say(s, s->handshaken ? "closed by the peer without the end of TLS" : "closed by the peer during the TLS handshake");
+    else if (ssl_error == SSL_ERROR_SSL && reason == SSL_R_TLSV13_ALERT_CERTIFICATE_REQUIRED)
+        say(s, "the server asks for a certificate of ours (tls_cert_file)");
+    else if (ssl_error == SSL_ERROR_SSL && is_about_our_certificate(reason))
+        snprintf(s->why, sizeof(s->why), "the server does not accept our certificate: %s", text);
+    else if (ssl_error == SSL_ERROR_SYSCALL && error && !s->handshaken)
+        snprintf(s->why, sizeof(s->why), "closed by the peer during the TLS handshake (%s)", strerror(error));
     else if (ssl_error == SSL_ERROR_SYSCALL && error)
         snprintf(s->why, sizeof(s->why), "TLS: %s", strerror(error));
     else if (ssl_error == SSL_ERROR_SYSCALL || ssl_error == SSL_ERROR_ZERO_RETURN)

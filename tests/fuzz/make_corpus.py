@@ -49,6 +49,8 @@ def main():
             seed("json_header", name, header)
             if "send" in name or "route" in name:
                 seed("binary_header", name, binary_header(header))
+        if "push" in name and not name.endswith("answer"):
+            seed("broker_requests", name, path.read_bytes()[4:])
         if body and "route" in name:
             seed("topic_route_data", name, body)
         if body and "heartbeat" in name:
@@ -62,6 +64,58 @@ def main():
          b'{"brokerAddrs":{"0":"10.0.0.1:10911"},"brokerName":"a\\u00e9","cluster":"C"}],"filterServerTable":{"f":["x"]},'
          b'"orderTopicConf":"a:4;b:2","queueDatas":[{"brokerName":"b","perm":6,"readQueueNums":4,"writeQueueNums":4},'
          b'{"brokerName":"a","perm":4}]}')
+    hand_written_broker_requests()
+    configurations()
+    store_records()
+
+
+def request(code, flag, fields, body=b""):
+    header = json.dumps({"code": code, "extFields": fields, "flag": flag, "language": "JAVA", "opaque": 7, "version": 399},
+                        separators=(",", ":")).encode()
+    return struct.pack(">I", len(header)) + header + body
+
+
+def hand_written_broker_requests():
+    """What was not recorded among tests/frames, and the same request with a binary header."""
+    record = next(FRAMES.glob("java_push_check_transaction_state.bin")).read_bytes()
+    message = split(record)[2]
+    seed("broker_requests", "consume_message_directly",
+         request(309, 0, {"consumerGroup": "G", "clientId": "10.0.0.1@a", "msgId": "7F000001000051AF0000000020E53B41",
+                          "brokerName": "broker-a"}, message))
+    seed("broker_requests", "reset_offset_empty",
+         request(220, 2, {"topic": "T", "group": "G", "timestamp": "-1", "isForce": "true"}))
+    seed("broker_requests", "reset_offset_string_keys",
+         request(220, 2, {"topic": "T", "group": "G", "timestamp": "0", "isForce": "false"},
+                 b'{"offsetTable":{"{\\"brokerName\\":\\"b\\",\\"queueId\\":1,\\"topic\\":\\"T\\"}":9007199254740993}}'))
+    seed("broker_requests", "unknown_code", request(999, 2, {}))
+    header = binary_header(json.dumps({"code": 307, "version": 399, "opaque": -1, "flag": 0, "extFields": {
+        "consumerGroup": "G", "clientId": "10.0.0.1@a", "jstackEnable": "true"}}))
+    seed("broker_requests", "binary_running_info", struct.pack(">I", 1 << 24 | len(header)) + header)
+
+
+def configurations():
+    sample = (HERE.parent.parent / "docs" / "rmqhub.conf.sample").read_text()
+    seed("configuration", "small", b"[hub]\nlog_level = info\n[cluster a]\nnamesrv_addr = 10.0.0.1:9876;10.0.0.2:9876\n")
+    settings = [line for line in sample.splitlines() if line.startswith(("[", "#")) and (line[0] == "[" or " = " in line + " ")]
+    keys = [line.lstrip("#") for line in settings if line[0] == "[" or (line[1:2].isalpha() and " =" in line)]
+    seed("configuration", "every_key", ("\n".join(key for key in keys if not key.endswith("=")) + "\n").encode())
+    seed("configuration", "wrong", b"stray\n[nowhere]\na = 1\n[hub]\nlog_level = loud\nlog_level = info\n key=1 ; x\n[hub\n"
+         b"[cluster a]\nnamesrv_addr=http://MQ_INST_1_ab.example.com:80\n\xff\x00=\n")
+
+
+def fnv(value, data):
+    for byte in data:
+        value = (value ^ byte) * 0x100000001b3 & 0xFFFFFFFFFFFFFFFF
+    return value
+
+
+def store_records():
+    """As hub/store/store_record.c seals them."""
+    for name, key, origin, content in (("route", b"route/a/T", b"10.0.0.1:9876", b'{"brokerDatas":[],"queueDatas":[]}'),
+                                       ("empty", b"k", b"", b""), ("no_key", b"", b"x", b"y")):
+        front = struct.pack(">IHHIIqq", 0x524D5148, 2, len(origin), len(content), 0, 1795462236444, 1795465836444)
+        checksum = fnv(fnv(fnv(0xCBF29CE484222325, key), front), origin + content)
+        seed("store_records", name, bytes([len(key)]) + key + front + struct.pack(">Q", checksum) + origin + content)
 
 
 if __name__ == "__main__":

@@ -170,6 +170,12 @@ static bool is_about_our_certificate(int reason)
     return false;
 }
 
+/* Java's servers call a certificate bad that was not sent at all. */
+static bool is_for_want_of_a_certificate(const struct tls_session *s, int reason)
+{
+    return reason == SSL_R_TLSV13_ALERT_CERTIFICATE_REQUIRED || (is_about_our_certificate(reason) && !SSL_get_certificate(s->ssl));
+}
+
 /* Turns what OpenSSL left behind into a sentence. */
 static void say_failure(struct tls_session *s, int ssl_error, int error)
 {
@@ -186,7 +192,7 @@ static void say_failure(struct tls_session *s, int ssl_error, int error)
         say(s, "the server speaks no TLS 1.2 or 1.3");
     else if (ssl_error == SSL_ERROR_SSL && reason == SSL_R_UNEXPECTED_EOF_WHILE_READING)
         say(s, s->handshaken ? "closed by the peer without the end of TLS" : "closed by the peer during the TLS handshake");
-    else if (ssl_error == SSL_ERROR_SSL && reason == SSL_R_TLSV13_ALERT_CERTIFICATE_REQUIRED)
+    else if (ssl_error == SSL_ERROR_SSL && is_for_want_of_a_certificate(s, reason))
         say(s, "the server asks for a certificate of ours (tls_cert_file)");
     else if (ssl_error == SSL_ERROR_SSL && is_about_our_certificate(reason))
         snprintf(s->why, sizeof(s->why), "the server does not accept our certificate: %s", text);

@@ -17,16 +17,6 @@
 #include "shm/base/log.h"
 #include "shm/message/validators.h"
 
-static void encode_header(struct producer *p)
-{
-    struct byte_writer w = byte_writer_of(p->header, sizeof(p->header));
-    byte_writer_be16(&w, 1);
-    byte_writer_u8(&w, 'a');
-    byte_writer_be32(&w, p->group_len);
-    byte_writer_bytes(&w, p->group, p->group_len);
-    p->header_len = (uint16_t)w.pos;
-}
-
 static int add_producer(struct mq_client_instance *in, struct span group, uid_t uid, struct producer **out)
 {
     struct producer *p;
@@ -36,7 +26,6 @@ static int add_producer(struct mq_client_instance *in, struct span group, uid_t 
     p->instance = in;
     p->uid = uid;
     p->registered_ms = event_loop_now_ms(in->loop);
-    encode_header(p);
     *out = p;
     return 0;
 }

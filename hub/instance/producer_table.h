@@ -28,8 +28,6 @@ struct producer {
     char group[GROUP_NAME_MAX + 1];
     uint16_t group_len;
     uint16_t index; /* position in the table, stable: bit in the registrations */
-    uint16_t header_len;
-    uint8_t header[GROUP_NAME_MAX + 7]; /* ext field a of a send, ready in the binary encoding */
     enum producer_state state;
     bool inner; /* the client's own: CLIENT_INNER_PRODUCER, the marker */
     uid_t uid;  /* who registered it */

@@ -99,7 +99,8 @@ static int find_settings(struct default_mq_producer *p, const struct client_conf
 {
     const char *why;
     struct span key = span_of(o->create_topic_key ? o->create_topic_key : "");
-    int r = producer_settings_init(&p->settings, config, key, o->default_topic_queue_nums, o->max_message_size, &why);
+    int r = producer_settings_init(&p->settings, config, (struct span){p->group, p->group_len}, key, o->default_topic_queue_nums,
+                                   o->max_message_size, &why);
     if (r < 0)
         say(p, why);
     return r;

@@ -19,17 +19,18 @@ static void put_field(struct byte_writer *w, char key, struct span value)
     byte_writer_bytes(w, value.data, value.len);
 }
 
-static void encode_header(struct producer_settings *s)
+static void encode_header(struct producer_settings *s, struct span group)
 {
     char queue_nums[12];
     int digits = snprintf(queue_nums, sizeof(queue_nums), "%u", s->create.queue_nums);
     struct byte_writer w = byte_writer_of(s->header, sizeof(s->header));
+    put_field(&w, 'a', group);
     put_field(&w, 'c', span_of(s->create_topic_key));
     put_field(&w, 'd', (struct span){queue_nums, (size_t)digits});
     s->header_len = (uint16_t)w.pos;
 }
 
-int producer_settings_init(struct producer_settings *s, const struct client_config *config, struct span create_topic_key,
+int producer_settings_init(struct producer_settings *s, const struct client_config *config, struct span group, struct span create_topic_key,
                            uint32_t default_topic_queue_nums, uint32_t max_message_size, const char **why)
 {
     struct span key = create_topic_key.len ? create_topic_key : span_of(config->create_topic_key);
@@ -44,7 +45,7 @@ int producer_settings_init(struct producer_settings *s, const struct client_conf
         return -EINVAL;
     text_copy(s->create_topic_key, sizeof(s->create_topic_key), key.data, key.len);
     s->create.key = s->create_topic_key;
-    encode_header(s);
+    encode_header(s, group);
     return 0;
 }
 

@@ -13,7 +13,7 @@
 #include "shm/base/bytes.h"
 #include "shm/message/validators.h"
 
-#define PRODUCER_HEADER_MAX (7u + TOPIC_NAME_MAX + 7u + 10u)
+#define PRODUCER_HEADER_MAX (7u + GROUP_NAME_MAX + 7u + TOPIC_NAME_MAX + 7u + 10u)
 
 /** Not to be copied: it points into itself. */
 struct producer_settings {
@@ -21,15 +21,15 @@ struct producer_settings {
     char create_topic_key[TOPIC_NAME_MAX + 1];
     uint32_t max_message_size;
     uint16_t header_len;
-    uint8_t header[PRODUCER_HEADER_MAX]; /* ext fields c and d of a send, ready in the binary encoding */
+    uint8_t header[PRODUCER_HEADER_MAX]; /* ext fields a, c and d of a send, ready in the binary encoding */
 };
 
 /**
- * Settings of a handle: what it asked for, else the cluster's. @p create_topic_key may be empty, the numbers 0: not set.
+ * Settings of a handle of @p group (checked): what it asked for, else the cluster's. @p create_topic_key may be empty, the numbers 0: not set.
  * 0, or -EINVAL and the rule in @p why.
  */
-int producer_settings_init(struct producer_settings *settings, const struct client_config *config, struct span create_topic_key,
-                           uint32_t default_topic_queue_nums, uint32_t max_message_size, const char **why);
+int producer_settings_init(struct producer_settings *settings, const struct client_config *config, struct span group,
+                           struct span create_topic_key, uint32_t default_topic_queue_nums, uint32_t max_message_size, const char **why);
 
 /**
  * May a producer of this group (wrapped with its namespace) start? 4.9.3's rules in their order: there is a group, it is not

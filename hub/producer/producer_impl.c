@@ -215,13 +215,13 @@ static int write_request(struct response_future *future, struct channel *channel
     struct send_request *rq = request_of(future);
     struct remoting_client *client = channel->client;
     bool oneway = rq->mode == SEND_ONEWAY;
-    size_t frame_len;
-    void *at = channel_reserve(channel, send_frame_bound(rq));
+    size_t frame_len, bound = send_frame_bound(rq);
+    void *at = channel_reserve(channel, bound);
     if (!at)
         return -EAGAIN;
     if (oneway ? remoting_client_take_oneway(client, future) < 0 : response_table_add(&client->responses, future) < 0)
         return -EAGAIN;
-    int r = send_frame_encode(rq, future->opaque, rq->chosen_queue_id, event_loop_now_ms(client->loop), at, &frame_len);
+    int r = send_frame_encode(rq, future->opaque, rq->chosen_queue_id, event_loop_now_ms(client->loop), at, bound, &frame_len);
     if (r < 0) {
         if (oneway)
             response_table_release_oneway(&client->responses);

@@ -59,9 +59,9 @@ size_t send_frame_bound(const struct send_request *request)
         struct send_message_header header = header_of(request, 0, 0, "");
         return send_message_frame_bound(SERIALIZE_JSON, &header, request->body_len) + JSON_GROWTH * added_bytes(hook);
     }
-    return REMOTING_PREFIX_BYTES + FIXED_HEADER_BYTES + request->producer->header_len + request->topic->header_len +
-           request->settings->header_len + 4 * (FIELD_BYTES + NUMBER_MAX) + FIELD_BYTES + request->properties_len + sizeof(last_fields) +
-           added_bytes(hook) + request->body_len;
+    return REMOTING_PREFIX_BYTES + FIXED_HEADER_BYTES + request->settings->header_len + request->topic->header_len +
+           4 * (FIELD_BYTES + NUMBER_MAX) + FIELD_BYTES + request->properties_len + sizeof(last_fields) + added_bytes(hook) +
+           request->body_len;
 }
 
 static uint8_t *put_bytes(uint8_t *at, const void *src, size_t len)
@@ -167,9 +167,8 @@ static int encode_binary(const struct send_request *request, int32_t opaque, int
                          size_t *frame_len)
 {
     uint8_t *header = frame + REMOTING_PREFIX_BYTES, *ext = header + FIXED_HEADER_BYTES, *at = ext;
-    at = put_bytes(at, request->producer->header, request->producer->header_len);
-    at = put_bytes(at, request->topic->header, request->topic->header_len);
     at = put_bytes(at, request->settings->header, request->settings->header_len);
+    at = put_bytes(at, request->topic->header, request->topic->header_len);
     at = put_number(at, 'e', queue_id);
     at = put_number(at, 'f', request->sys_flag);
     at = put_born_timestamp(at, born_timestamp_ms);
@@ -237,11 +236,10 @@ static int encode_json(const struct send_request *request, int32_t opaque, int32
 }
 
 int send_frame_encode(const struct send_request *request, int32_t opaque, int32_t queue_id, int64_t born_timestamp_ms, void *buf,
-                      size_t *frame_len)
+                      size_t bound, size_t *frame_len)
 {
     if (request->properties_len > PROPERTIES_MAX_LENGTH)
         return -EINVAL;
-    size_t bound = send_frame_bound(request);
     if (bound > REMOTING_FRAME_MAX)
         return -EMSGSIZE;
     if (settings_of(request)->serialize_type == SERIALIZE_JSON)

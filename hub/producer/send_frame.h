@@ -14,9 +14,9 @@
 size_t send_frame_bound(const struct send_request *request);
 
 /**
- * Writes the frame into @p buf (at least send_frame_bound() bytes). Properties and body are copied once; the copy of the
+ * Writes the frame into @p buf of @p bound bytes, which is what send_frame_bound() says. Properties and body are copied once; the copy of the
  * properties is what is checked. 0 and *frame_len | -EINVAL bad properties | -EMSGSIZE over the protocol's limits | -EACCES
  * the hook refused.
  */
 int send_frame_encode(const struct send_request *request, int32_t opaque, int32_t queue_id, int64_t born_timestamp_ms, void *buf,
-                      size_t *frame_len);
+                      size_t bound, size_t *frame_len);

@@ -434,10 +434,10 @@ void net_send_init(struct net_send *send, struct net_fixture *fx, struct produce
 {
     const char *why;
     memset(send, 0, sizeof(*send));
-    if (fx->settings.header_len == 0)
-        assert_int_equal(producer_settings_init(&fx->settings, &fx->config, SPAN_LITERAL(""), 0, 0, &why), 0);
+    struct span group = {producer->group, producer->group_len};
+    assert_int_equal(producer_settings_init(&send->settings, &fx->config, group, SPAN_LITERAL(""), 0, 0, &why), 0);
     send->request = (struct send_request){.producer = producer,
-                                          .settings = &fx->settings,
+                                          .settings = &send->settings,
                                           .topic = topic,
                                           .properties = "UNIQ_KEY\1"
                                                         "A\2WAIT\1true",

@@ -66,7 +66,6 @@ struct net_fixture {
     struct mq_client_manager *manager;
     struct mq_client_instance *instance;
     struct client_config config;
-    struct producer_settings settings; /* of every handle that sends */
     struct fake_server *name_servers[3], *brokers[3];
     char namesrv_addr[256];
     char route_body[1536];
@@ -107,6 +106,7 @@ void net_set_route(struct net_fixture *fx, unsigned brokers, unsigned queues);
 /** A send with its last outcome kept. */
 struct net_send {
     struct send_request request;
+    struct producer_settings settings;
     struct send_outcome outcome;
     unsigned completions;
     char reason[700];

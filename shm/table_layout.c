@@ -105,31 +105,35 @@
     F(instance, unknown, 712, 8, 0) \
     F(instance, start_age_ms, 720, 8, 0) \
     F(instance, heartbeat_age_ms, 728, 8, 0) \
-    F(instance, late_replies, 736, 8, 0) \
-    F(instance, scans, 744, 8, 0) \
-    F(instance, scan_found, 752, 8, 0) \
-    F(instance, route_polls, 760, 8, 0) \
-    F(instance, topics_expired, 768, 8, 0) \
-    F(instance, namesrv_requests, 776, 8, 0) \
-    F(instance, namesrv_failures, 784, 8, 0) \
-    F(instance, namesrv_failovers, 792, 8, 0) \
-    F(instance, namesrv_silences, 800, 8, 0) \
-    F(instance, namesrv_changes, 808, 8, 0) \
-    F(instance, namesrv_ok_age_ms, 816, 8, 0) \
-    F(instance, namesrv_chosen, 824, 64, 1) \
-    F(instance, namesrv_list, 888, 256, 1) \
-    F(instance, discovery_url, 1144, 256, 1) \
-    F(instance, discovery_fetches, 1400, 8, 0) \
-    F(instance, discovery_answers, 1408, 8, 0) \
-    F(instance, discovery_ok_age_ms, 1416, 8, 0) \
-    F(instance, discovery_unconfirmed, 1424, 1, 0) \
-    F(instance, reserved3, 1425, 7, 0) \
-    F(instance, discovery_error, 1432, 128, 1) \
-    F(instance, tls_identity, 1560, 64, 1) \
-    F(instance, credentials, 1624, 64, 1) \
-    F(instance, marker_group, 1688, 64, 1) \
-    F(instance, last_error, 1752, 128, 1) \
-    F(instance, reserved1, 1880, 128, 0)
+    F(instance, refused_async, 736, 8, 0) \
+    F(instance, refused_oneway, 744, 8, 0) \
+    F(instance, late_replies, 752, 8, 0) \
+    F(instance, wrong_channel, 760, 8, 0) \
+    F(instance, suspicions, 768, 8, 0) \
+    F(instance, scans, 776, 8, 0) \
+    F(instance, scan_found, 784, 8, 0) \
+    F(instance, route_polls, 792, 8, 0) \
+    F(instance, topics_expired, 800, 8, 0) \
+    F(instance, namesrv_requests, 808, 8, 0) \
+    F(instance, namesrv_failures, 816, 8, 0) \
+    F(instance, namesrv_failovers, 824, 8, 0) \
+    F(instance, namesrv_silences, 832, 8, 0) \
+    F(instance, namesrv_changes, 840, 8, 0) \
+    F(instance, namesrv_ok_age_ms, 848, 8, 0) \
+    F(instance, namesrv_chosen, 856, 64, 1) \
+    F(instance, namesrv_list, 920, 256, 1) \
+    F(instance, discovery_url, 1176, 256, 1) \
+    F(instance, discovery_fetches, 1432, 8, 0) \
+    F(instance, discovery_answers, 1440, 8, 0) \
+    F(instance, discovery_ok_age_ms, 1448, 8, 0) \
+    F(instance, discovery_unconfirmed, 1456, 1, 0) \
+    F(instance, reserved3, 1457, 7, 0) \
+    F(instance, discovery_error, 1464, 128, 1) \
+    F(instance, tls_identity, 1592, 64, 1) \
+    F(instance, credentials, 1656, 64, 1) \
+    F(instance, marker_group, 1720, 64, 1) \
+    F(instance, last_error, 1784, 128, 1) \
+    F(instance, reserved1, 1912, 128, 0)
 
 #define GROUP_FIELDS(F) \
     F(group, group, 0, 256, 1) \
@@ -245,11 +249,15 @@
     F(connection, held_back, 368, 8, 0) \
     F(connection, next_try_ms, 376, 8, 0) \
     F(connection, last_in_age_ms, 384, 8, 0) \
-    F(connection, tls_protocol, 392, 16, 1) \
-    F(connection, tls_cipher, 408, 64, 1) \
-    F(connection, tls_peer, 472, 128, 1) \
-    F(connection, last_error, 600, 128, 1) \
-    F(connection, reserved1, 728, 64, 0)
+    F(connection, tls_resumptions, 392, 8, 0) \
+    F(connection, is_held_back, 400, 1, 0) \
+    F(connection, is_suspect, 401, 1, 0) \
+    F(connection, reserved0, 402, 6, 0) \
+    F(connection, tls_protocol, 408, 16, 1) \
+    F(connection, tls_cipher, 424, 64, 1) \
+    F(connection, tls_peer, 488, 128, 1) \
+    F(connection, last_error, 616, 128, 1) \
+    F(connection, reserved1, 744, 64, 0)
 
 #define HEARTBEAT_FIELDS(F) \
     F(heartbeat, instance, 0, 4, 0) \
@@ -383,12 +391,12 @@ _Static_assert(sizeof(struct table_hub) == 1384, "hub");
 const struct table_field table_hub_fields[] = {HUB_FIELDS(LIST_FIELD){0, 0, 0}};
 FIELDS_OF(section_desc, SECTION_DESC_FIELDS, 16)
 FIELDS_OF(queue_data, QUEUE_DATA_FIELDS, 16)
-FIELDS_OF(instance, INSTANCE_FIELDS, 2008)
+FIELDS_OF(instance, INSTANCE_FIELDS, 2040)
 FIELDS_OF(group, GROUP_FIELDS, 392)
 FIELDS_OF(client, CLIENT_FIELDS, 592)
 FIELDS_OF(route, ROUTE_FIELDS, 560)
 FIELDS_OF(broker, BROKER_FIELDS, 488)
-FIELDS_OF(connection, CONNECTION_FIELDS, 792)
+FIELDS_OF(connection, CONNECTION_FIELDS, 808)
 FIELDS_OF(heartbeat, HEARTBEAT_FIELDS, 392)
 FIELDS_OF(pending, PENDING_FIELDS, 328)
 FIELDS_OF(task, TASK_FIELDS, 168)

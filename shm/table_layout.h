@@ -65,15 +65,14 @@ enum table_channel_state {
     TABLE_CHANNEL_CONNECTING,
     TABLE_CHANNEL_CONNECTED,
     TABLE_CHANNEL_BACKOFF,
-    TABLE_CHANNEL_CLOSED,
-    TABLE_CHANNEL_HANDSHAKING /* TLS, before CONNECTED */
+    TABLE_CHANNEL_CLOSED
 };
 enum table_channel_role { TABLE_ROLE_BROKER, TABLE_ROLE_NAMESERVER, TABLE_ROLE_BROKER_DATA };
 enum table_request_mode { TABLE_MODE_SYNC, TABLE_MODE_ASYNC, TABLE_MODE_ONEWAY, TABLE_MODE_INTERNAL };
 enum table_request_state { TABLE_REQUEST_WAITS_FOR_ROUTE, TABLE_REQUEST_WAITS_FOR_CHANNEL, TABLE_REQUEST_ON_WIRE };
 enum table_counter_kind { TABLE_KIND_COUNTER, TABLE_KIND_GAUGE };
 enum table_config_source { TABLE_CONFIG_DEFAULT, TABLE_CONFIG_FILE, TABLE_CONFIG_ENVIRONMENT, TABLE_CONFIG_COMMAND_LINE };
-enum table_tls { TABLE_TLS_OFF, TABLE_TLS_VERIFIED, TABLE_TLS_INSECURE, TABLE_TLS_NO_CONTEXT };
+enum table_tls { TABLE_TLS_OFF, TABLE_TLS_VERIFIED, TABLE_TLS_INSECURE, TABLE_TLS_NO_CONTEXT, TABLE_TLS_NOT_YET };
 enum table_severity { TABLE_SEVERITY_WARN, TABLE_SEVERITY_CRIT };
 
 struct table_section_desc {
@@ -153,7 +152,9 @@ struct table_instance {
     uint64_t stored, not_stored, unknown;
     int64_t start_age_ms;
     int64_t heartbeat_age_ms;
-    uint64_t late_replies;
+    uint64_t refused_async, refused_oneway; /* requests that found no credit */
+    uint64_t late_replies, wrong_channel;
+    uint64_t suspicions;        /* connections that were asked for a sign of life, because requests met silence */
     uint64_t scans, scan_found; /* the backstop: runs, and what the deadlines had missed */
     uint64_t route_polls, topics_expired;
     uint64_t namesrv_requests, namesrv_failures, namesrv_failovers, namesrv_silences, namesrv_changes;
@@ -278,6 +279,9 @@ struct table_connection {
     uint64_t held_back;                       /* senders above the high water mark */
     int64_t next_try_ms;                      /* until the next attempt; TABLE_NEVER: none planned */
     int64_t last_in_age_ms;
+    uint64_t tls_resumptions; /* of earlier sessions, over all connections to this address */
+    uint8_t is_held_back, is_suspect;
+    uint8_t reserved0[6];
     char tls_protocol[16];
     char tls_cipher[64];
     char tls_peer[128]; /* whom the certificate names */

@@ -179,13 +179,13 @@ static const char *const group_states[] = {"active", "lingering", "unregistering
 static const char *const client_states[] = {"attached", "detached", "ending", "quarantined"};
 static const char *const route_states[] = {"missing", "ok", "no_writable_queue"};
 static const char *const route_sources[] = {"none", "nameserver", "default_topic", "cache"};
-static const char *const channel_states[] = {"idle", "resolving", "connecting", "connected", "backoff", "closed", "handshaking"};
+static const char *const channel_states[] = {"idle", "resolving", "connecting", "connected", "backoff", "closed"};
 static const char *const roles[] = {"broker", "nameserver", "broker_data"};
 static const char *const modes[] = {"sync", "async", "oneway", "internal"};
 static const char *const request_states[] = {"waits_for_route", "waits_for_channel", "on_wire"};
 static const char *const counter_kinds[] = {"counter", "gauge"};
 static const char *const config_sources[] = {"default", "file", "environment", "command_line"};
-static const char *const tls_states[] = {"off", "verified", "INSECURE", "no_context"};
+static const char *const tls_states[] = {"off", "verified", "INSECURE", "no_context", "not_yet"};
 static const char *const severities[] = {"warning", "critical"};
 static const char *const levels[] = {"error", "warn", "info", "debug"};
 
@@ -254,7 +254,11 @@ static const struct column instance_columns[] = {
     NUMBER("async_limit", NULL, instance, async_limit),
     NUMBER("oneway_in_use", NULL, instance, oneway_in_use),
     NUMBER("oneway_limit", NULL, instance, oneway_limit),
+    NUMBER("refused_async", NULL, instance, refused_async),
+    NUMBER("refused_oneway", NULL, instance, refused_oneway),
     NUMBER("late_replies", NULL, instance, late_replies),
+    NUMBER("wrong_channel_replies", NULL, instance, wrong_channel),
+    NUMBER("suspicions", NULL, instance, suspicions),
     NUMBER("scans", NULL, instance, scans),
     NUMBER("scan_found", NULL, instance, scan_found),
     NUMBER("route_polls", NULL, instance, route_polls),
@@ -387,6 +391,9 @@ static const struct column connection_columns[] = {
     TEXT("tls_cipher", NULL, connection, tls_cipher),
     TEXT("tls_peer", NULL, connection, tls_peer),
     PLAIN(CELL_BOOL, "tls_resumed", NULL, connection, tls_resumed),
+    NUMBER("tls_resumptions", NULL, connection, tls_resumptions),
+    PLAIN(CELL_BOOL, "is_held_back", NULL, connection, is_held_back),
+    PLAIN(CELL_BOOL, "is_suspect", NULL, connection, is_suspect),
     {"fd", NULL, get_signed32, CELL_NUMBER, FIELD(connection, fd), NULL, 0},
     INSTANCE(NULL, connection),
     TEXT("last_error", "LAST-ERROR", connection, last_error),

@@ -55,6 +55,11 @@ int64_t age_of_ms(const struct snapshot_now *now, int64_t then_ms)
     return then_ms < now->wall_ms ? now->wall_ms - then_ms : 0;
 }
 
+int64_t left_until_ns(const struct snapshot_now *now, uint64_t then_ns)
+{
+    return then_ns > now->mono_ns ? (int64_t)((then_ns - now->mono_ns) / NS_PER_MS) : 0;
+}
+
 /* statm: sizes in pages; second: resident, third: of it shared with files and other processes. */
 static void measure_memory(const struct snapshot *s, struct table_hub *hub)
 {

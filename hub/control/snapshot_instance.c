@@ -1,45 +1,19 @@
 /*
  * One instance as rows: brokers first, because routes refer to them by row number.
  */
-#include <arpa/inet.h>
-#include <netinet/in.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/socket.h>
 
 #include "hub/control/snapshot_rows.h"
 #include "hub/instance/mq_client_manager.h"
-#include "hub/ipc/ipc_client.h"
-#include "hub/producer/producer_impl.h"
 #include "shm/base/clock.h"
 #include "shm/base/text.h"
 
-/* Where in the table this instance's rows are. */
-struct place {
-    struct table_writer *writer;
-    const struct snapshot_now *now;
-    const struct mq_client_instance *instance;
-    uint32_t index;                   /* row of the instance */
-    uint32_t broker_row[BROKERS_MAX]; /* row of each broker's first address */
-};
-
-_Static_assert((int)TABLE_CHANNEL_IDLE == CHANNEL_IDLE && (int)TABLE_CHANNEL_RESOLVING == CHANNEL_RESOLVING &&
-                   (int)TABLE_CHANNEL_CONNECTING == CHANNEL_CONNECTING && (int)TABLE_CHANNEL_CONNECTED == CHANNEL_CONNECTED &&
-                   (int)TABLE_CHANNEL_BACKOFF == CHANNEL_BACKOFF && (int)TABLE_CHANNEL_CLOSED == CHANNEL_CLOSED,
-               "channel states are copied");
 _Static_assert((int)TABLE_CREATE_JUST == SERVICE_CREATE_JUST && (int)TABLE_START_FAILED == SERVICE_START_FAILED,
                "service states are copied");
 _Static_assert((int)TABLE_ROUTE_FROM_NAMESERVER == ROUTE_NAMESRV && (int)TABLE_ROUTE_FROM_DEFAULT_TOPIC == ROUTE_DEFAULT_TOPIC &&
                    (int)TABLE_ROUTE_FROM_CACHE == ROUTE_STORE,
                "route sources are copied");
-
-static const struct broker *broker_of_channel(const struct mq_client_instance *instance, const struct channel *channel)
-{
-    for (unsigned i = 0; i < instance->brokers.count; i++)
-        if (instance->brokers.brokers[i] && instance->brokers.brokers[i]->master == channel)
-            return instance->brokers.brokers[i];
-    return NULL;
-}
 
 /* The oldest request of a channel, in its hands or written; 0: none. Both lists are in order of arrival but for resubmissions. */
 static uint64_t oldest_begin_ns(const struct channel *channel)
@@ -159,11 +133,6 @@ static void add_queue_datas(struct place *p, struct table_route *row, const stru
     }
 }
 
-static int64_t left_until_ns(const struct snapshot_now *now, uint64_t then_ns)
-{
-    return then_ns > now->mono_ns ? (int64_t)((then_ns - now->mono_ns) / NS_PER_MS) : 0;
-}
-
 static void add_route(struct place *p, const struct topic_entry *topic)
 {
     struct table_route *row = topic->dormant ? NULL : table_writer_add(p->writer, TABLE_ROUTES);
@@ -191,101 +160,6 @@ static void add_route(struct place *p, const struct topic_entry *topic)
         add_queue_datas(p, row, topic->route);
 }
 
-static void name_local_address(char *dst, size_t cap, int fd)
-{
-    union {
-        struct sockaddr any;
-        struct sockaddr_in v4;
-        struct sockaddr_in6 v6;
-    } address = {.v6 = {0}};
-    socklen_t len = sizeof(address);
-    char host[INET6_ADDRSTRLEN];
-    if (fd < 0 || getsockname(fd, &address.any, &len) < 0)
-        return;
-    if (address.any.sa_family == AF_INET && inet_ntop(AF_INET, &address.v4.sin_addr, host, sizeof(host)))
-        snprintf(dst, cap, "%s:%u", host, ntohs(address.v4.sin_port));
-    else if (address.any.sa_family == AF_INET6 && inet_ntop(AF_INET6, &address.v6.sin6_addr, host, sizeof(host)))
-        snprintf(dst, cap, "[%s]:%u", host, ntohs(address.v6.sin6_port));
-}
-
-static void add_connection(struct place *p, const struct channel *channel)
-{
-    struct table_connection *row = table_writer_add(p->writer, TABLE_CONNECTIONS);
-    const struct broker *broker = broker_of_channel(p->instance, channel);
-    if (!row)
-        return;
-    row->instance = p->index;
-    row->state = (uint8_t)channel->state;
-    row->role = !broker && name_server_owns(&p->instance->name_server, channel) ? TABLE_ROLE_NAMESERVER : TABLE_ROLE_BROKER;
-    row->fd = channel->fd;
-    row->pending = channel->waiting_count + channel->pending_count;
-    row->state_age_ms = age_of_ns(p->now, channel->state_since_ns);
-    row->last_in_age_ms = channel->state == CHANNEL_CONNECTED ? age_of_ns(p->now, channel->last_read_ns) : TABLE_NEVER;
-    row->bytes_in = channel->counters.bytes_in;
-    row->bytes_out = channel->counters.bytes_out;
-    row->frames_in = channel->counters.frames_in;
-    row->frames_out = channel->counters.frames_out;
-    row->send_queue_bytes = channel->out.tail - channel->out.head;
-    row->connects = channel->counters.connects;
-    row->reconnects = channel->counters.connects ? channel->counters.connects - 1 : 0;
-    row->connect_failures = channel->counters.connect_failures;
-    row->next_try_ms = TABLE_NEVER;
-    if (channel->state == CHANNEL_BACKOFF && loop_timer_is_scheduled(&channel->timer))
-        row->next_try_ms = left_until_ns(p->now, channel->timer.at_ns);
-    row->held_back = channel->counters.held_back;
-    SNAPSHOT_TEXT(row->peer_name, broker ? broker->name : "");
-    SNAPSHOT_TEXT(row->peer_address, channel->address);
-    SNAPSHOT_TEXT(row->last_error, channel->last_error);
-    if (channel->state == CHANNEL_CONNECTED)
-        name_local_address(row->local_address, sizeof(row->local_address), channel->fd);
-}
-
-static void add_pending(struct place *p, const struct response_future *future, const struct channel *channel, const struct broker *broker)
-{
-    struct table_pending *row = table_writer_add(p->writer, TABLE_PENDING);
-    if (!row)
-        return;
-    const struct send_request *send = send_request_of(future);
-    const struct ipc_client *client = send ? ipc_client_of_send(send) : NULL;
-    row->client = client ? client->number : 0;
-    row->pid = client ? (uint32_t)client->pid : 0;
-    row->instance = p->index;
-    row->opaque = future->opaque;
-    row->code = future->code;
-    row->state = future->state == FUTURE_PARKED    ? TABLE_REQUEST_WAITS_FOR_ROUTE
-                 : future->state == FUTURE_WAITING ? TABLE_REQUEST_WAITS_FOR_CHANNEL
-                                                   : TABLE_REQUEST_ON_WIRE;
-    row->mode = send ? send->mode : TABLE_MODE_INTERNAL;
-    row->age_ms = age_of_ns(p->now, future->begin_ns);
-    row->deadline_in_ms = ((int64_t)future->deadline.at_ns - (int64_t)p->now->mono_ns) / (int64_t)NS_PER_MS;
-    SNAPSHOT_TEXT(row->broker_name, broker ? broker->name : "");
-    SNAPSHOT_TEXT(row->address, channel ? channel->address : "");
-    SNAPSHOT_TEXT(row->topic, send && send->topic ? send->topic->name : "");
-    SNAPSHOT_TEXT(row->group, send && send->producer ? send->producer->group : "");
-}
-
-static void add_pending_list(struct place *p, const struct list_link *list, const struct channel *channel, const struct broker *broker)
-{
-    for (const struct list_link *it = list->next; it != list; it = it->next)
-        add_pending(p, LIST_ENTRY(it, const struct response_future, link), channel, broker);
-}
-
-static unsigned add_channels(struct place *p)
-{
-    const struct list_link *channels = &p->instance->remoting.channels;
-    unsigned connected = 0;
-    for (const struct list_link *it = channels->next; it != channels; it = it->next) {
-        const struct channel *channel = LIST_ENTRY(it, const struct channel, link);
-        const struct broker *broker = broker_of_channel(p->instance, channel);
-        connected += channel->state == CHANNEL_CONNECTED;
-        add_connection(p, channel);
-        add_pending_list(p, &channel->pending, channel, broker);
-        add_pending_list(p, &channel->oneways, channel, broker);
-        add_pending_list(p, &channel->waiting, channel, broker);
-    }
-    return connected;
-}
-
 static void add_pull_service(struct place *p)
 {
     const struct pull_message_service *service = &p->instance->pull_message_service;
@@ -305,6 +179,25 @@ static void add_pull_service(struct place *p)
     row->errors = service->counters.errors;
     SNAPSHOT_TEXT(row->name, "PullMessageService");
     SNAPSHOT_TEXT(row->state, pull_service_state_name(service->state));
+}
+
+static void add_requests(struct place *p)
+{
+    for (unsigned i = 0; i < PROCESSOR_ROWS; i++) {
+        const struct processor_counters *c = &p->instance->processor.counters[i];
+        struct table_request *row = c->received ? table_writer_add(p->writer, TABLE_REQUESTS) : NULL;
+        if (!row)
+            continue;
+        row->instance = p->index;
+        row->code = client_remoting_processor_code(i);
+        row->received = c->received;
+        row->answered = c->answered;
+        row->ignored = c->ignored;
+        row->refused = c->refused;
+        row->limited = c->limited;
+        row->too_big = c->too_big;
+        SNAPSHOT_TEXT(row->name, client_remoting_processor_name(i));
+    }
 }
 
 static void add_tasks(struct place *p)
@@ -369,15 +262,9 @@ static void name_fingerprint(char *dst, size_t cap, uint32_t fingerprint)
         snprintf(dst, cap, "%08x", fingerprint);
 }
 
-static enum table_tls tls_of_instance(const struct mq_client_instance *instance)
-{
-    const struct tls_settings *tls = &instance->config.tls;
-    return !tls->enable ? TABLE_TLS_OFF : tls->insecure ? TABLE_TLS_INSECURE : TABLE_TLS_VERIFIED;
-}
-
 static void fill_security(const struct place *p, struct table_instance *row)
 {
-    row->tls = (uint8_t)tls_of_instance(p->instance);
+    row->tls = (uint8_t)snapshot_tls_of_instance(p->instance);
     table_writer_hub(p->writer)->insecure_instances += row->tls == TABLE_TLS_INSECURE;
     name_fingerprint(row->tls_identity, sizeof(row->tls_identity), p->instance->tls_fingerprint);
     name_fingerprint(row->credentials, sizeof(row->credentials), p->instance->credentials_fingerprint);
@@ -387,7 +274,13 @@ static void fill_responses(const struct response_table *responses, struct table_
 {
     row->pending = row->async_in_use = responses->count;
     row->async_limit = responses->max;
+    row->oneway_in_use = responses->oneways;
+    row->oneway_limit = responses->oneways_max;
+    row->refused_async = responses->counters.refused_full;
+    row->refused_oneway = responses->counters.refused_oneway;
     row->late_replies = responses->counters.late_or_unknown;
+    row->wrong_channel = responses->counters.wrong_channel;
+    row->suspicions = responses->counters.suspicions;
     row->scans = responses->counters.scans;
     row->scan_found = responses->counters.scan_found;
 }
@@ -432,11 +325,12 @@ void snapshot_add_instance(struct table_writer *writer, const struct snapshot_no
     snapshot_add_groups(writer, now, &instance->producers, row, p.index);
     for (uint32_t i = 0; i < instance->routes.count; i++) {
         add_route(&p, instance->routes.entries[i]);
-        add_pending_list(&p, &instance->routes.entries[i]->waiting, NULL, NULL);
+        snapshot_add_pending(&p, &instance->routes.entries[i]->waiting, NULL, NULL);
     }
-    row->connections = add_channels(&p);
+    row->connections = snapshot_add_channels(&p);
     row->extra_connections = mq_client_manager_is_extra(instance->manager, instance) ? row->connections : 0;
     table_writer_hub(writer)->extra_connections += row->extra_connections;
     add_pull_service(&p);
+    add_requests(&p);
     add_tasks(&p);
 }

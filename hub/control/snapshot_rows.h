@@ -15,6 +15,17 @@ struct snapshot_now {
 /** Age of a monotonic or wall-clock time; 0 means that it did not happen. */
 int64_t age_of_ns(const struct snapshot_now *now, uint64_t then_ns);
 int64_t age_of_ms(const struct snapshot_now *now, int64_t then_ms);
+/** Milliseconds until then; 0 when that is over. */
+int64_t left_until_ns(const struct snapshot_now *now, uint64_t then_ns);
+
+/* Where in the table this instance's rows are. */
+struct place {
+    struct table_writer *writer;
+    const struct snapshot_now *now;
+    const struct mq_client_instance *instance;
+    uint32_t index;                   /* row of the instance */
+    uint32_t broker_row[BROKERS_MAX]; /* row of each broker's first address */
+};
 
 /** The instance and everything that it owns. */
 void snapshot_add_instance(struct table_writer *writer, const struct snapshot_now *now, const struct mq_client_instance *instance);
@@ -22,6 +33,12 @@ void snapshot_add_clients(struct table_writer *writer, const struct snapshot_now
 void snapshot_add_problems(struct table_writer *writer, const struct snapshot_now *now);
 void snapshot_add_config(struct table_writer *writer, const struct hub_config *config);
 void snapshot_add_counters(struct table_writer *writer, const struct snapshot_sources *sources);
+
+/** Its connections, with the requests that they hold. Returns how many are up. */
+unsigned snapshot_add_channels(struct place *place);
+/** Requests of one list. @p channel and @p broker may be NULL. */
+void snapshot_add_pending(struct place *place, const struct list_link *list, const struct channel *channel, const struct broker *broker);
+enum table_tls snapshot_tls_of_instance(const struct mq_client_instance *instance);
 
 /** The groups of an instance, and its sums of them. */
 void snapshot_add_groups(struct table_writer *writer, const struct snapshot_now *now, const struct producer_table *producers,

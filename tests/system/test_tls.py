@@ -153,7 +153,7 @@ class Refused(Tls):
 
     def test_a_server_that_wants_a_certificate_and_gets_none(self):
         with Listener(context=server_context(self.server, self.ca.cert)) as listener:
-            self.assert_refused(listener.address, "certificate required")
+            self.assert_refused(listener.address, "the server asks for a certificate of ours (tls_cert_file)")
 
     def test_a_plain_server_gets_no_plain_byte(self):
         broker = self.start_broker()

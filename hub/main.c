@@ -68,6 +68,18 @@ static void print_problem(void *ctx, const char *text)
     fprintf(out, "%s%s\n", out == stderr ? "rmqhubd: " : "", text);
 }
 
+/* No error, but nobody should find out later. */
+static void print_insecure(const struct hub_config *config)
+{
+    for (unsigned i = 0; i < config->cluster_count; i++) {
+        const struct cluster_config *cluster = &config->clusters[i];
+        if (cluster->keys.use_tls && cluster->keys.tls_insecure)
+            printf(
+                "%s:%u: [cluster %s] tls_insecure: note that no server is verified; whoever is on the way can read and change messages\n",
+                config->file, cluster->origins[CLUSTER_KEY_tls_insecure].line, cluster->name);
+    }
+}
+
 static int check_config(const struct config_arguments *arguments)
 {
     struct hub_config *config = NULL;
@@ -80,6 +92,7 @@ static int check_config(const struct config_arguments *arguments)
         hub_config_free(config);
         return HUB_EXIT_FAILED;
     }
+    print_insecure(config);
     printf("The configuration is valid: %s, %u cluster%s.\n", config->file[0] ? config->file : "no file", config->cluster_count,
            config->cluster_count == 1 ? "" : "s");
     hub_config_free(config);

@@ -79,6 +79,12 @@ class ClientSettings(SystemTest):
             self.assertEqual(result.returncode, OK, result.stdout)
 
 
+    def test_tls_that_verifies_nobody_is_noted(self):
+        path, result = self.check("namesrv_addr = a:1", "use_tls = true", "tls_insecure = true")
+        self.assertEqual(result.returncode, OK)
+        self.assertTrue(result.stdout.startswith(f"{path}:4: [cluster c] tls_insecure: note that no server is verified"), result.stdout)
+
+
 class NamedFiles(SystemTest):
     """--check-config reads the files that the configuration names, as the hub would."""
 

@@ -2,6 +2,7 @@
 the Java client, with the same certificates, reads back; whoever is not what it should be is refused with its own words."""
 
 import json
+import re
 import ssl
 
 import ledger
@@ -16,6 +17,7 @@ COUNT = 200
 GROUP = "tls-group"
 TOPIC = "Tls"
 PASSWORD = "key-password"
+TRIES, TIMED_OUT = 3, 7   # on a machine so busy that the hub could not even say no by the deadline, it is asked again
 
 
 def server_properties(folder, authority, server, client):
@@ -65,13 +67,13 @@ def run(bench):
     with files.servers(bench, files.server) as server:
         java = bench.java.with_properties(bench.work_dir, server.properties)
         _good(bench, server, java, files)
-        _refused(bench, server.namesrv, "a server of an authority that is not ours", files.settings(tls_ca_file=files.stranger.cert), "self-signed|unable to get|unknown")
-        _refused(bench, server.namesrv, "no client certificate", files.settings(tls_cert_file=None, tls_key_file=None), "certificate")
+        _refused(bench, server.namesrv, "a server of an authority that is not ours", files.settings(tls_ca_file=files.stranger.cert), "authority that is not trusted")
+        _refused(bench, server.namesrv, "no client certificate", files.settings(tls_cert_file=None, tls_key_file=None), "asks for a certificate of ours")
         _refused(bench, server.namesrv, "a client certificate of a stranger",
-                 files.settings(tls_cert_file=files.strange_client.cert, tls_key_file=files.strange_client.key), "certificate|unknown ca")
-        _refused(bench, server.namesrv, "plaintext", {}, "closed|reset")
+                 files.settings(tls_cert_file=files.strange_client.cert, tls_key_file=files.strange_client.key), "does not accept our certificate")
+        _refused(bench, server.namesrv, "plaintext", {}, "closed by the peer|reset")
         check(len(java.read_back(server.namesrv, TOPIC)) == COUNT + 1, "nothing of what was refused is in the broker")
-    for name, certificate, words in (("an expired server certificate", files.expired, "expired"), ("a server certificate for another address", files.elsewhere, "address|host")):
+    for name, certificate, words in (("an expired server certificate", files.expired, "has expired"), ("a server certificate for another address", files.elsewhere, "another IP address")):
         with files.servers(bench, certificate, brokers=0) as server:
             _refused(bench, server.namesrv, name, files.settings(), words)
 
@@ -87,8 +89,8 @@ def _good(bench, server, java, files):
         statuses = [p.finish(60) for p in producers]
         entries = [e for p in producers for e in p.entries()]
         check(statuses == [0, 0], f"good certificates: exit statuses {statuses}; not stored: {ledger.reasons(entries)}")
-        rows = [(r["role"], r["tls"], r["tls_cipher"], r["tls_verified"]) for r in hub.read("connections")["items"]]
-        check(len(rows) == 2 and all("TLSv1" in str(r) for r in rows), f"rmqhub connections: {rows}")
+        rows = [(r["role"], r["tls"], r["tls_protocol"], r["tls_cipher"]) for r in hub.read("connections")["items"]]
+        check(sorted(r[:2] for r in rows) == [("broker", "verified"), ("nameserver", "verified")], f"rmqhub connections: {rows}")
     ledger.check_promises(entries, java.read_back(server.namesrv, TOPIC))
     with _hub(bench, "locked key", server.namesrv, files.settings(tls_cert_file=files.locked.cert, tls_key_file=files.locked.key,
                                                                   tls_key_password_file=files.password)) as hub:
@@ -97,8 +99,13 @@ def _good(bench, server, java, files):
 
 
 def _refused(bench, namesrv, name, settings, words):
+    """One try with settings that must not do: NOT_STORED, and the connection to the nameserver says why in words of its own."""
     with _hub(bench, name, namesrv, settings) as hub:
-        result = hub.cli("send", "--group", GROUP, "--topic", TOPIC, "--body", "refused", "--timeout", "2000", "--json")
+        for _ in range(TRIES):
+            result = hub.cli("send", "--group", GROUP, "--topic", TOPIC, "--body", "refused", "--timeout", "2000", "--json")
+            if result.returncode != TIMED_OUT:
+                break
         items = json.loads(result.stdout)["items"] if result.stdout else []
-        rows = [r["last_error"] for r in hub.read("connections")["items"] if r["role"] == "nameserver"]
-        print(name, items, rows)
+        errors = [r["last_error"] for r in hub.read("connections")["items"] if r["role"] == "nameserver"]
+    check(result.returncode == 1 and [i["outcome"] for i in items] == ["NOT_STORED"], f"{name}: status {result.returncode}, {[(i['outcome'], i['reason']) for i in items]}")
+    check(len(errors) == 1 and re.search(words, errors[0]), f"{name}: the connection says {errors}")

@@ -100,7 +100,9 @@
       "Accepts every certificate, as the Java client does by default: whoever is on the way can then read and change " \
       "messages. For tests only; shown as a problem wherever the hub's state is shown.") \
     X(credentials_file, FILE, "", 0, 1023, "", CONTENT, \
-      "Access key and secret key with which requests are signed (ACL). Mode 0600, owned by the hub's user or root.") \
+      "Access key and secret key with which requests are signed (ACL). Mode 0600, owned by the hub's user or root, no symbolic link. " \
+      "Lines access_key = ..., secret_key = ... and, if there is one, security_token = ...; 4.9.3's names AccessKey, SecretKey and " \
+      "SecurityToken do as well.") \
     X(client_worker_threads, NUMBER, "", 1, 1024, "4", NOT_APPLICABLE, "One thread does the work of all connections.") \
     X(client_callback_executor_threads, NUMBER, "", 0, 1024, "0", NOT_APPLICABLE, \
       "Callbacks run in the application's process, by its library.") \

@@ -40,6 +40,7 @@
 
 #define WHO "hub"
 #define STOP_CHECK_INTERVAL_NS (20 * NS_PER_MS)
+#define UNUSED_CHECK_INTERVAL_NS (60 * NS_PER_S)
 #define UNREGISTER_TIME_NS (3500 * NS_PER_MS) /* the API timeout and a little */
 
 enum hub_phase { HUB_RUNNING, HUB_DRAINING, HUB_UNREGISTERING, HUB_STOPPED };
@@ -52,7 +53,8 @@ struct hub {
     struct store *store;
     struct event_loop *loop;
     struct loop_io signals;
-    struct loop_timer stop_timer;
+    struct loop_timer stop_timer, unused_timer;
+    uint64_t started_ns;
     struct mq_client_manager *instances;
     struct snapshot *table;
     struct ipc_server *attach;
@@ -224,6 +226,28 @@ static void forget_kept(void *ctx, enum kept_kind kind, const char *scope, const
     store_forget(hub->store, store_kinds[kind], scope, name);
 }
 
+static bool route_is_in_use(void *ctx, const char *scope, const char *name)
+{
+    const struct hub *hub = ctx;
+    for (unsigned i = 0; i < mq_client_manager_count(hub->instances); i++) {
+        const struct topic_route_table *routes = &mq_client_manager_at(hub->instances, i)->routes;
+        if (strcmp(routes->cluster, scope) == 0 && topic_route_table_find(routes, name, strlen(name)))
+            return true;
+    }
+    return false;
+}
+
+/* Topics of instances that ended; those of living ones say themselves when they are idle. */
+static void on_unused_timer(void *ctx)
+{
+    struct hub *hub = ctx;
+    int64_t idle_ms = hub->config->hub.idle_expiry_topic_ms;
+    uint64_t now_ns = event_loop_now_ns(hub->loop);
+    if (now_ns - hub->started_ns >= (uint64_t)idle_ms * NS_PER_MS) /* before, a process that comes back may not be here yet */
+        store_forget_unused(hub->store, STORE_KIND_ROUTE, event_loop_now_ms(hub->loop) - idle_ms, route_is_in_use, hub);
+    loop_timer_schedule(&hub->unused_timer, now_ns + UNUSED_CHECK_INTERVAL_NS);
+}
+
 static void on_changed(void *ctx)
 {
     const struct hub *hub = ctx;
@@ -378,7 +402,14 @@ static int start_instances(struct hub *hub)
         .ctx = hub,
     };
     fill_client_configs(hub);
-    return mq_client_manager_new(&hub->instances, hub->loop, &ops);
+    int r = mq_client_manager_new(&hub->instances, hub->loop, &ops);
+    if (r == 0)
+        r = loop_timer_init(&hub->unused_timer, hub->loop, on_unused_timer, hub);
+    if (r == 0) {
+        hub->started_ns = event_loop_now_ns(hub->loop);
+        loop_timer_schedule(&hub->unused_timer, hub->started_ns + UNUSED_CHECK_INTERVAL_NS);
+    }
+    return r;
 }
 
 static int start_table(struct hub *hub)
@@ -449,6 +480,7 @@ static void stop_all(struct hub *hub)
     hub->table = snapshot_free(hub->table);
     ipc_server_free(hub->attach);
     mq_client_manager_free(hub->instances);
+    loop_timer_deinit(&hub->unused_timer);
     loop_timer_deinit(&hub->stop_timer);
     loop_io_deinit(&hub->signals);
     close_descriptor(hub->signal_fd);

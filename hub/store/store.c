@@ -336,6 +336,15 @@ static int writer_start(struct store *store)
 
 /* ---- opening and closing ---- */
 
+/* As key_join() makes them; a file is not believed. */
+static bool key_is_well_formed(struct span key)
+{
+    unsigned ends = 0;
+    for (size_t i = 0; i < key.len; i++)
+        ends += key.data[i] == '\0';
+    return ends == 3 && key.data[key.len - 1] == '\0';
+}
+
 /* Takes over what an earlier hub wrote, unless it has expired, or its time makes no sense. */
 static void take_loaded(void *ctx, struct span key, const struct store_origin *origin, struct span content)
 {
@@ -343,6 +352,8 @@ static void take_loaded(void *ctx, struct span key, const struct store_origin *o
     size_t boot_len = strlen(store->boot_id);
     int64_t now_ms = wall_now_ms();
     bool keep;
+    if (!key_is_well_formed(key))
+        return;
     if (key_is(key, KIND_NAME))
         keep = key.len > 5 + boot_len && memcmp(key.data + 5, store->boot_id, boot_len + 1) == 0;
     else if (key_is(key, STORE_KIND_CONFIG))
@@ -498,6 +509,41 @@ void store_forget(struct store *store, const char *kind, const char *scope, cons
     size_t key_len;
     if (key_join(key, &key_len, kind, scope, name))
         put(store, (struct span){key, key_len}, NULL, (struct span){"", 0});
+}
+
+#define UNUSED_BATCH 64u
+
+/* Keys of records that nobody uses, copied: what is forgotten changes the buckets. Lock held. */
+static unsigned find_unused(struct store *store, const char *kind, int64_t before_ms,
+                            bool (*in_use)(void *ctx, const char *scope, const char *name), void *ctx, char (*keys)[STORE_KEY_MAX],
+                            size_t *key_lens)
+{
+    unsigned found = 0;
+    for (unsigned i = 0; i < BUCKETS; i++) {
+        for (const struct entry *entry = store->buckets[i]; entry && found < UNUSED_BATCH; entry = entry->next) {
+            if (!entry->value_len || !key_is(entry_key(entry), kind) || entry->origin.saved_ms >= before_ms)
+                continue;
+            const char *scope = entry->data + strlen(kind) + 1;
+            if (in_use(ctx, scope, scope + strlen(scope) + 1))
+                continue;
+            memcpy(keys[found], entry->data, entry->key_len);
+            key_lens[found++] = entry->key_len;
+        }
+    }
+    return found;
+}
+
+unsigned store_forget_unused(struct store *store, const char *kind, int64_t before_ms,
+                             bool (*in_use)(void *ctx, const char *scope, const char *name), void *ctx)
+{
+    char keys[UNUSED_BATCH][STORE_KEY_MAX];
+    size_t key_lens[UNUSED_BATCH];
+    pthread_mutex_lock(&store->lock);
+    unsigned found = find_unused(store, kind, before_ms, in_use, ctx, keys, key_lens);
+    pthread_mutex_unlock(&store->lock);
+    for (unsigned i = 0; i < found; i++)
+        put(store, (struct span){keys[i], key_lens[i]}, NULL, (struct span){"", 0});
+    return found;
 }
 
 /* Copies the kept name if there is one for exactly this text: content is "text NUL name". */

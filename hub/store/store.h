@@ -65,6 +65,13 @@ void store_save(struct store *store, const char *kind, const char *scope, const 
 void store_forget(struct store *store, const char *kind, const char *scope, const char *name);
 
 /**
+ * Forgets records of a kind that were saved before @p before_ms (wall clock) and that @p in_use, which must not call the store,
+ * has no use for; at most 64 at a time. Returns how many.
+ */
+unsigned store_forget_unused(struct store *store, const char *kind, int64_t before_ms,
+                             bool (*in_use)(void *ctx, const char *scope, const char *name), void *ctx);
+
+/**
  * The instance name PID#NANOTIME that stands for DEFAULT under @p key_text: drawn at the first call since the
  * machine booted, the same ever after. 0, or -ENAMETOOLONG.
  */

@@ -78,7 +78,6 @@ class ClientSettings(SystemTest):
             _, result = self.check(*lines)
             self.assertEqual(result.returncode, OK, result.stdout)
 
-
     def test_tls_that_verifies_nobody_is_noted(self):
         path, result = self.check("namesrv_addr = a:1", "use_tls = true", "tls_insecure = true")
         self.assertEqual(result.returncode, OK)

@@ -269,6 +269,26 @@ static void expired_records_are_forgotten(void **state)
     assert_int_equal(warnings, 0);
 }
 
+static void a_key_that_no_hub_made_is_left_out(void **state)
+{
+    (void)state;
+    static const struct span keys[] = {{"route\0c1\0topic1", 15}, {"route", 6}, {"route\0c1", 9}, {"route\0c1\0a\0b", 13}};
+    const struct store_origin origin = {.from = "ns:1", .saved_ms = 1000, .expires_ms = wall_now_ms() + 60000};
+    for (size_t i = 0; i < sizeof(keys) / sizeof(keys[0]); i++) {
+        struct store_file *file = NULL;
+        struct store_status status;
+        char value[128];
+        store_record_seal(value, keys[i], &origin, (struct span){"x", 1});
+        struct store_item item = {keys[i], {value, store_record_size(&origin, (struct span){"x", 1})}};
+        assert_int_equal(store_file_create(&file, dirfd_of_test, &item, 1), 0);
+        store_file_close(file);
+        struct store *store = open_store();
+        store_status(store, &status);
+        assert_int_equal(status.entries, 0);
+        store_close(store);
+    }
+}
+
 static void records_of_another_version_are_left_out_and_are_no_damage(void **state)
 {
     (void)state;
@@ -336,6 +356,35 @@ static void however_much_changes_there_is_one_commit_a_second(void **state)
     store_status(store, &status);
     assert_true(status.commits >= 1);
     assert_true(status.commits <= 1 + (mono_now_ns() - start_ns) / NS_PER_S);
+    store_close(store);
+}
+
+static bool is_used(void *ctx, const char *scope, const char *name)
+{
+    (void)ctx;
+    assert_string_equal(scope, "c1");
+    return strcmp(name, "topic7") == 0;
+}
+
+static void what_nobody_uses_any_more_is_forgotten(void **state)
+{
+    (void)state;
+    struct store *store = open_store();
+    struct store_origin origin;
+    void *body = NULL;
+    size_t len;
+    save_topics(store, 1);
+    store_save(store, STORE_KIND_BROKER, "c1", "b", "0=h:1", 5, "ns:1");
+    assert_int_equal(store_forget_unused(store, STORE_KIND_ROUTE, wall_now_ms() - 60000, is_used, NULL), 0); /* too young */
+    assert_int_equal(store_forget_unused(store, STORE_KIND_ROUTE, wall_now_ms() + 60000, is_used, NULL), TOPICS - 1);
+    assert_int_equal(check_topics(store, 1), 1);
+    assert_int_equal(load_route(store, "c1", "topic7", &body, &len), 0);
+    free(body);
+    assert_int_equal(store_load(store, STORE_KIND_BROKER, "c1", "b", &body, &len, &origin), 0);
+    free(body);
+    store_close(store);
+    store = open_store();
+    assert_int_equal(check_topics(store, 1), 1);
     store_close(store);
 }
 
@@ -589,8 +638,10 @@ int main(void)
         cmocka_unit_test_setup(an_absent_file_is_no_damage, setup),
         cmocka_unit_test_setup(names_of_another_boot_are_forgotten, setup),
         cmocka_unit_test_setup(expired_records_are_forgotten, setup),
+        cmocka_unit_test_setup(a_key_that_no_hub_made_is_left_out, setup),
         cmocka_unit_test_setup(records_of_another_version_are_left_out_and_are_no_damage, setup),
         cmocka_unit_test_setup(what_is_forgotten_is_gone_here_at_once_and_from_the_file, setup),
+        cmocka_unit_test_setup(what_nobody_uses_any_more_is_forgotten, setup),
         cmocka_unit_test_setup(kinds_do_not_meet, setup),
         cmocka_unit_test_setup(however_much_changes_there_is_one_commit_a_second, setup),
         cmocka_unit_test_setup(the_oldest_entries_go_when_the_cache_is_full, setup),

@@ -24,7 +24,7 @@ bool remoting_client_is_suspect(const struct channel *channel)
     return channel->suspected_ns > channel->last_read_ns;
 }
 
-static void suspect(struct remoting_client *client, struct channel *ch)
+void remoting_client_suspect(struct remoting_client *client, struct channel *ch)
 {
     if (ch->state != CHANNEL_CONNECTED || remoting_client_is_suspect(ch))
         return;
@@ -43,7 +43,7 @@ static void expire(void *ctx, struct deadline *deadline)
     remoting_client_finish(client, future, FUTURE_EXPIRED, -ETIMEDOUT);
     /* A dropped channel lives until the end of the round, so it can still be looked at. */
     if (pending_on && ++pending_on->unanswered >= SUSPECT_AFTER)
-        suspect(client, pending_on);
+        remoting_client_suspect(client, pending_on);
 }
 
 int remoting_client_start(struct remoting_client *client, struct event_loop *loop, struct resolver *resolver,
@@ -214,21 +214,25 @@ void remoting_client_finish(struct remoting_client *client, struct response_futu
     end_future(future, &result);
 }
 
+static int take_request(struct remoting_client *client, struct channel *channel, const void *frame, size_t len)
+{
+    struct remoting_command command;
+    if (remoting_command_decode(&command, frame, len, client->scratch, sizeof(client->scratch)) < 0 ||
+        remoting_command_is_response(&command))
+        return -EPROTO;
+    channel->counters.requests_in++;
+    if (client->ops.request)
+        client->ops.request(client->ops.ctx, channel, &command);
+    return 0;
+}
+
 int remoting_client_on_frame(struct remoting_client *client, struct channel *channel, const void *frame, size_t len)
 {
     struct send_response response;
-    int r = send_response_decode(frame, len, &response, client->scratch, sizeof(client->scratch));
-    if (r < 0)
-        return -EPROTO;
-    if (!(response.flag & REMOTING_FLAG_RESPONSE)) {
-        struct remoting_command command;
-        if (remoting_command_decode(&command, frame, len, client->scratch, sizeof(client->scratch)) < 0)
-            return -EPROTO;
-        channel->counters.requests_in++;
-        if (client->ops.request)
-            client->ops.request(client->ops.ctx, channel, &command);
-        return 0;
-    }
+    /* Made for replies to sends, the reader is stricter about their fields than a request need be. */
+    if (send_response_decode(frame, len, &response, client->scratch, sizeof(client->scratch)) < 0 ||
+        !(response.flag & REMOTING_FLAG_RESPONSE))
+        return take_request(client, channel, frame, len);
     struct response_future *future = response_table_take(&client->responses, response.opaque, channel);
     if (!future) {
         channel->counters.unknown_replies++;
@@ -464,7 +468,14 @@ static void watch_silence(struct remoting_client *client, struct channel *ch, ui
         ch->owing_ns = written_ns > ch->last_read_ns ? written_ns : ch->last_read_ns + 1;
     }
     if (ch->owing_ns && client->settings.probe_silence_ms && now - ch->owing_ns >= client->settings.probe_silence_ms * NS_PER_MS)
-        suspect(client, ch);
+        remoting_client_suspect(client, ch);
+}
+
+/* The probe had the time of one heartbeat. Whoever sent it, and whatever it was: one byte would have done. */
+static bool is_given_up(const struct remoting_client *client, const struct channel *ch, uint64_t now)
+{
+    uint64_t limit_ns = client->settings.probe_silence_ms / 2 * NS_PER_MS;
+    return limit_ns && ch->state == CHANNEL_CONNECTED && remoting_client_is_suspect(ch) && now - ch->suspected_ns > limit_ns;
 }
 
 unsigned remoting_client_scan(struct remoting_client *client)
@@ -475,7 +486,9 @@ unsigned remoting_client_scan(struct remoting_client *client)
         struct channel *ch = LIST_ENTRY(it, struct channel, link);
         channel_trim(ch);
         watch_silence(client, ch, now);
-        if (is_idle(client, ch, now))
+        if (is_given_up(client, ch, now))
+            channel_fail(ch, ETIMEDOUT, "a probe was not answered");
+        else if (is_idle(client, ch, now))
             channel_idle(ch);
         else if (!list_is_empty(&ch->waiting) && ch->state == CHANNEL_CONNECTED)
             channel_mark_dirty(ch);

@@ -21,8 +21,8 @@
 /** Bytes before the header. */
 #define REMOTING_PREFIX_BYTES 8
 
-/** A scratch buffer of this size holds every header that today's servers send, long remarks with stack traces included. */
-#define REMOTING_SCRATCH_BYTES 16384
+/** A scratch buffer of this size holds every header that today's servers send: long remarks with stack traces, the longest properties. */
+#define REMOTING_SCRATCH_BYTES 65536
 
 /**
  * Looks at the start of a stream and says where its first frame ends.

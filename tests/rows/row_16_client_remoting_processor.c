@@ -14,6 +14,7 @@
 #include <string.h>
 
 #include "hub/protocol/codes.h"
+#include "hub/protocol/message_codec.h"
 #include "shm/base/clock.h"
 #include "shm/base/log.h"
 #include "tests/frames/frames.h"
@@ -156,6 +157,47 @@ static void consume_directly_is_refused_for_want_of_the_group(void **state)
     assert_int_equal(counters(PROCESSOR_CONSUME_MESSAGE_DIRECTLY)->answered, 1);
 }
 
+/* A reply with @p queue_id and properties of @p properties_len bytes, each of which JSON must escape. */
+static void push_reply(const char *queue_id, size_t properties_len)
+{
+    static char frame[300000], properties[INT16_MAX];
+    static const struct span text = SPAN_LITERAL("/10.0.0.1:1");
+    struct remoting_encoder e;
+    size_t len;
+    memset(properties, '\x01', sizeof(properties));
+    remoting_encode_begin(&e, frame, sizeof(frame), SERIALIZE_JSON, REQUEST_PUSH_REPLY_MESSAGE_TO_CLIENT, LANGUAGE_JAVA, 399, 5, 0);
+    static const char *const names[] = {"producerGroup", "topic", "defaultTopic", "bornHost", "storeHost"};
+    static const char *const numbers[] = {"defaultTopicQueueNums", "sysFlag", "bornTimestamp", "flag", "storeTimestamp"};
+    for (unsigned i = 0; i < 5; i++) {
+        remoting_encode_ext(&e, names[i], text);
+        remoting_encode_ext(&e, numbers[i], SPAN_LITERAL("0"));
+    }
+    remoting_encode_ext(&e, "queueId", span_of(queue_id));
+    remoting_encode_ext(&e, "properties", (struct span){properties, properties_len});
+    assert_non_null(remoting_encode_body(&e, 0, &len));
+    send_frame(0, frame, len);
+}
+
+static void a_reply_may_have_the_longest_properties(void **state)
+{
+    (void)state;
+    push_reply("0", MESSAGE_PROPERTIES_MAX);
+    assert_int_equal(fake_server_open_conns(fx.brokers[0]), 1);
+    assert_int_equal(counters(PROCESSOR_PUSH_REPLY_MESSAGE_TO_CLIENT)->answered, 1);
+    assert_int_equal(answers.count, 1);
+    assert_int_equal(answers.code, 0);
+}
+
+/* The fast reader of send replies looks at the same fields, and has no say about requests. */
+static void a_field_that_is_no_number_is_refused_by_its_decoder(void **state)
+{
+    (void)state;
+    push_reply("zero", 1);
+    assert_int_equal(fake_server_open_conns(fx.brokers[0]), 1);
+    assert_int_equal(counters(PROCESSOR_PUSH_REPLY_MESSAGE_TO_CLIENT)->refused, 1);
+    assert_int_equal(answers.code, 1);
+}
+
 /* ---- all others ---- */
 
 static void other_codes_are_refused_even_when_no_answer_is_asked_for(void **state)
@@ -288,6 +330,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         T(recorded_requests_get_the_answers_of_4_9_3),
         T(consume_directly_is_refused_for_want_of_the_group),
+        T(a_reply_may_have_the_longest_properties),
+        T(a_field_that_is_no_number_is_refused_by_its_decoder),
         T(other_codes_are_refused_even_when_no_answer_is_asked_for),
         T(a_malformed_request_is_refused),
         T(a_body_that_does_not_belong_there_is_too_big),

@@ -10,6 +10,7 @@
 #include "hub/instance/client_remoting_processor.h"
 #include "hub/instance/mq_client_instance.h"
 #include "hub/instance/registration.h"
+#include "hub/protocol/codes.h"
 #include "shm/base/log.h"
 
 static void attach_master(struct mq_client_instance *in, struct broker *broker)
@@ -77,12 +78,34 @@ static void on_channel_lost(void *ctx, struct channel *channel)
         registration_lost(channel->session);
 }
 
-/* One slow answer proves nothing, and closing fails everybody's requests: a heartbeat, with its own rule, decides. */
-static void on_channel_suspect(void *ctx, struct channel *channel)
+static void on_probe_answer(void *ctx, struct channel *channel, const struct invoke_result *result)
 {
     (void)ctx;
+    (void)channel;
+    (void)result; /* what counts is that bytes came in */
+}
+
+/* Asks for a route: nameservers answer that whatever they know, and brokers that they do not know the request. */
+static void probe(struct mq_client_instance *in, struct channel *channel)
+{
+    struct ext_field topic = {SPAN_LITERAL("topic"), span_of(in->config.create_topic_key)};
+    struct invoke_request request = {.code = REQUEST_GET_ROUTEINFO_BY_TOPIC,
+                                     .ext = &topic,
+                                     .ext_count = 1,
+                                     .timeout_ms = in->config.mq_client_api_timeout_ms,
+                                     .bound = true};
+    int r = remoting_client_invoke(&in->remoting, channel, &request, on_probe_answer, NULL);
+    if (r < 0)
+        LOG_WARN(channel->address, "could not be probed (%s)", strerror(-r));
+}
+
+/* One slow answer proves nothing, and closing fails everybody's requests: the answer to a heartbeat or a probe decides. */
+static void on_channel_suspect(void *ctx, struct channel *channel)
+{
     if (channel->session)
         registration_heartbeat(channel->session);
+    else
+        probe(ctx, channel);
 }
 
 static void on_request(void *ctx, struct channel *channel, const struct remoting_command *command)

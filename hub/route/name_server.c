@@ -301,9 +301,9 @@ static void give_up_address(struct lookup *lookup, struct channel *channel, cons
     if (ns->chosen >= 0 && strcmp(ns->addresses[ns->chosen], channel->address) == 0)
         LOG_WARN(channel->address, "nameserver call failed (%s)", result->reason);
     name_server_pass_over(ns, channel);
-    /* As in 4.9.3, a call without an answer closes its connection: the next one must not run into the same silence. */
+    /* 4.9.3 closes the connection after one call without an answer, and fails all others on it: here a probe decides. */
     if (result->error == -ETIMEDOUT && result->maybe_written)
-        channel_fail(channel, ETIMEDOUT, "calls unanswered");
+        remoting_client_suspect(ns->client, channel);
 }
 
 static void on_result(void *ctx, struct channel *channel, const struct invoke_result *result)

@@ -8,6 +8,7 @@
 
 #include <cmocka.h>
 
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -372,6 +373,51 @@ static void a_peer_that_answers_others_is_not_silent(void **state)
     assert_int_equal(sends[0].outcome.outcome, SEND_STORED);
 }
 
+static void on_route(void *ctx, struct channel *channel, const struct invoke_result *result)
+{
+    (void)channel;
+    *(int *)ctx = result->error;
+}
+
+static void ask_name_server(const char *of, int *error)
+{
+    struct ext_field ext = {SPAN_LITERAL("topic"), span_of(of)};
+    *error = 1;
+    assert_int_equal(name_server_invoke(&fx.instance->name_server, REQUEST_GET_ROUTEINFO_BY_TOPIC, &ext, 1, 3000, on_route, error), 0);
+}
+
+/* Nothing is registered there, so the probe is a question for a route. */
+static void a_name_server_is_probed_as_well_before_it_is_left(void **state)
+{
+    (void)state;
+    int error;
+    connect_brokers();
+    struct fake_server *name_server = fx.name_servers[0];
+    assert_int_equal(name_server->accepted, 1);
+    name_server->mute = true;
+    ask_name_server("T", &error);
+    net_advance(&fx, 3100);
+    assert_int_equal(error, -ETIMEDOUT);
+    assert_int_equal(fake_server_open_conns(name_server), 1);
+    assert_string_equal(fake_server_last(name_server, REQUEST_GET_ROUTEINFO_BY_TOPIC)->text, "TBW102");
+    name_server->mute = false; /* but the probe stays unanswered */
+    net_advance(&fx, 4500);
+    assert_int_equal(fake_server_open_conns(name_server), 0);
+    ask_name_server("T", &error);
+    net_advance(&fx, 1100);
+    assert_int_equal(error, 0);
+    assert_int_equal(name_server->accepted, 2);
+
+    name_server->mute = true;
+    ask_name_server("T", &error);
+    net_advance(&fx, 2900);
+    name_server->mute = false; /* this probe is answered */
+    net_advance(&fx, 6000);
+    assert_int_equal(error, -ETIMEDOUT);
+    assert_int_equal(name_server->accepted, 2);
+    assert_int_equal(fake_server_open_conns(name_server), 1);
+}
+
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 
 int main(void)
@@ -391,6 +437,7 @@ int main(void)
         T(three_timeouts_in_a_row_and_an_answered_probe_keep_the_connection),
         T(silence_of_two_heartbeat_timeouts_is_probed_and_left),
         T(a_peer_that_answers_others_is_not_silent),
+        T(a_name_server_is_probed_as_well_before_it_is_left),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

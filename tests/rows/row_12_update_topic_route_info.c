@@ -102,11 +102,11 @@ static void first_after_ten_milliseconds_then_every_interval(void **state)
     assert_int_equal(asked("TBW102"), 0);
     net_advance(&fx, 11);
     assert_int_equal(asked("TBW102"), 1);
-    net_advance(&fx, INTERVAL_MS - 1100);
+    net_skip(&fx, INTERVAL_MS - 1100);
     assert_int_equal(asked("TBW102"), 1);
     net_advance(&fx, 1100);
     assert_int_equal(asked("TBW102"), 2);
-    net_advance(&fx, 10 * INTERVAL_MS);
+    net_skip(&fx, 10 * INTERVAL_MS);
     assert_int_equal(asked("TBW102"), 12);
 }
 
@@ -115,7 +115,7 @@ static void the_interval_is_a_setting(void **state)
     (void)state;
     fx.config.poll_name_server_interval_ms = 5000;
     instance();
-    net_advance(&fx, 51000);
+    net_skip(&fx, 51000);
     assert_int_equal(asked("TBW102"), 11);
 }
 
@@ -128,7 +128,7 @@ static void missed_runs_coalesce(void **state)
     fx.now_ns += 5 * INTERVAL_MS * NS_PER_MS + 10 * NS_PER_S; /* stopped for five intervals and a third */
     net_pump(&fx);
     assert_int_equal(asked("T"), before + 1);
-    net_advance(&fx, INTERVAL_MS - 10000 + 1000); /* the plan goes on where it was */
+    net_skip(&fx, INTERVAL_MS - 10000 + 1000); /* the plan goes on where it was */
     assert_int_equal(asked("T"), before + 2);
 }
 
@@ -188,7 +188,7 @@ static void one_failing_topic_does_not_stop_the_round(void **state)
     struct topic_entry *bad = use("BAD"), *good[] = {use("T"), use("U")};
     net_advance(&fx, 100);
     net_set_route(&fx, 2, 3);
-    net_advance(&fx, INTERVAL_MS);
+    net_skip(&fx, INTERVAL_MS);
     assert_int_equal(bad->last_code, RESPONSE_SYSTEM_ERROR);
     for (unsigned i = 0; i < 2; i++)
         assert_int_equal(good[i]->info.count, 6);
@@ -201,13 +201,13 @@ static void errors_never_end_the_task(void **state)
     for (unsigned i = 0; i < 3; i++) {
         fake_server_unlisten(fx.name_servers[0]);
         fake_server_drop_conns(fx.name_servers[0], true);
-        net_advance(&fx, 2 * INTERVAL_MS);
+        net_skip(&fx, 2 * INTERVAL_MS);
         assert_true(topic->failures_in_a_row > 0);
         assert_int_equal(topic->info.count, 2 + i);
         assert_int_equal(topic->source, ROUTE_NAMESRV);
         fake_server_listen(fx.name_servers[0]);
         net_set_route(&fx, 1, 3 + i);
-        net_advance(&fx, INTERVAL_MS);
+        net_skip(&fx, INTERVAL_MS);
         assert_int_equal(topic->failures_in_a_row, 0);
         assert_int_equal(topic->info.count, 3 + i);
     }
@@ -327,7 +327,7 @@ static void a_missing_topic_takes_the_queues_of_the_create_topic_key(void **stat
     assert_int_equal(topic->source, ROUTE_DEFAULT_TOPIC);
     assert_int_equal(topic->info.count, 4); /* min(defaultTopicQueueNums, readQueueNums) */
     fake_server_add_topic(fx.name_servers[0], "NEW");
-    net_advance(&fx, INTERVAL_MS + 1000);
+    net_skip(&fx, INTERVAL_MS + 1000);
     assert_int_equal(topic->source, ROUTE_NAMESRV);
     assert_int_equal(topic->info.count, 8);
 }
@@ -383,12 +383,12 @@ static void missing_retry_topics_are_nothing_to_talk_about(void **state)
     fx.name_servers[0]->topic_count = 0;
     log_set_tap(count_warning);
     use_now("%RETRY%G");
-    net_advance(&fx, 2 * INTERVAL_MS);      /* TBW102 is missing too */
+    net_skip(&fx, 2 * INTERVAL_MS);         /* TBW102 is missing too */
     assert_int_equal(asked("%RETRY%G"), 4); /* when wanted, at 10 ms, and twice more */
     assert_int_equal(warnings, 0);
     use_now("PLAIN");
     assert_int_equal(warnings, 1);
-    net_advance(&fx, 2 * INTERVAL_MS);
+    net_skip(&fx, 2 * INTERVAL_MS);
     assert_int_equal(warnings, 1);
 }
 
@@ -400,12 +400,12 @@ static void old_data_is_kept(void **state)
     struct topic_entry *topic = use_now("T");
     const struct message_queue *queues = topic->info.queues;
     fx.name_servers[0]->topic_count = 0; /* deleted */
-    net_advance(&fx, INTERVAL_MS);
+    net_skip(&fx, INTERVAL_MS);
     assert_int_equal(topic->last_code, RESPONSE_TOPIC_NOT_EXIST);
     fx.name_servers[0]->route_code = RESPONSE_SYSTEM_ERROR;
-    net_advance(&fx, INTERVAL_MS);
+    net_skip(&fx, INTERVAL_MS);
     fx.name_servers[0]->mute = true;
-    net_advance(&fx, INTERVAL_MS);
+    net_skip(&fx, INTERVAL_MS);
     assert_ptr_equal(topic->info.queues, queues);
     assert_int_equal(topic->source, ROUTE_NAMESRV);
     assert_true(topic->fetch_failures >= 3);
@@ -485,7 +485,7 @@ static void a_nameserver_that_sends_garbage_is_passed_over(void **state)
         if (strcmp(name_server_chosen(&fx.instance->name_server), fx.name_servers[i]->address) == 0)
             fx.name_servers[i]->route_body = "{\"brokerDatas\":";
     net_set_route(&fx, 1, 6);
-    net_advance(&fx, 2 * INTERVAL_MS);
+    net_skip(&fx, 2 * INTERVAL_MS);
     assert_int_equal(topic->info.count, 6);
 }
 
@@ -565,7 +565,7 @@ static void flap(unsigned times)
             fx.brokers[j]->log_count = fx.name_servers[j]->log_count = 0; /* the log is finite */
     }
     net_set_route(&fx, 3, 1);
-    net_advance(&fx, 15000); /* back-offs are over, idle buffers given back */
+    net_skip(&fx, 15000); /* back-offs are over, idle buffers given back */
 }
 
 static uint32_t changes_of(const struct topic_entry *entry)
@@ -602,23 +602,23 @@ static void unused_topics_leave(void **state)
     set_route(ROUTE(BROKER("a", AT("0", "1")), QUEUE("a", "1")));
     struct topic_entry *held = use_now("T");
     topic_entry_release(use_now("U"));
-    net_advance(&fx, 95000);
+    net_skip(&fx, 95000);
     assert_non_null(topic_route_table_find(&fx.instance->routes, "U", 1));
-    net_advance(&fx, 35000);
+    net_skip(&fx, 35000);
     assert_null(topic_route_table_find(&fx.instance->routes, "U", 1));
     assert_true(held->dormant);
     assert_null(held->route);
     assert_int_equal(held->info.count, 0);
     unsigned before = asked("T");
     unsigned keys = asked("TBW102");
-    net_advance(&fx, 3 * INTERVAL_MS);
+    net_skip(&fx, 3 * INTERVAL_MS);
     assert_int_equal(asked("T"), before);
     assert_int_equal(asked("TBW102"), keys + 3); /* polled as long as the client lives */
     net_set_route(&fx, 1, 2);
     send_to(&sends[0], held);
     assert_int_equal(sends[0].outcome.outcome, SEND_STORED);
     assert_false(held->dormant);
-    net_advance(&fx, INTERVAL_MS);
+    net_skip(&fx, INTERVAL_MS);
     assert_int_equal(asked("T"), before + 2);
 }
 
@@ -629,7 +629,7 @@ static void used_topics_stay(void **state)
     struct topic_entry *topic = use_now("T");
     for (unsigned i = 0; i < 5; i++) {
         send_to(&sends[0], topic);
-        net_advance(&fx, 60000);
+        net_skip(&fx, 60000);
         assert_false(topic->dormant);
     }
     assert_int_equal(topic->info.count, 2);

@@ -409,15 +409,27 @@ void net_pump(struct net_fixture *fx)
     }
 }
 
+static void step(struct net_fixture *fx, uint64_t ms)
+{
+    fx->now_ns += ms * NS_PER_MS;
+    fx->wall_ms += (int64_t)ms;
+    net_pump(fx);
+}
+
 void net_advance(struct net_fixture *fx, uint64_t ms)
 {
     while (ms > 0) {
-        uint64_t step = ms > 200 ? 25 : ms > 5 ? 5 : 1;
-        fx->now_ns += step * NS_PER_MS;
-        fx->wall_ms += (int64_t)step;
-        ms -= step;
-        net_pump(fx);
+        uint64_t one = ms > 200 ? 25 : ms > 5 ? 5 : 1;
+        step(fx, one);
+        ms -= one;
     }
+}
+
+void net_skip(struct net_fixture *fx, uint64_t ms)
+{
+    for (; ms > 500; ms -= 500)
+        step(fx, 500);
+    step(fx, ms);
 }
 
 static void on_complete(struct send_request *request, const struct send_outcome *outcome)

@@ -100,6 +100,8 @@ void net_teardown(struct net_fixture *fx);
 struct mq_client_instance *net_instance(struct net_fixture *fx);
 void net_pump(struct net_fixture *fx);
 void net_advance(struct net_fixture *fx, uint64_t ms);
+/** The same in steps of half a second: for long times in which only the slow tasks matter. */
+void net_skip(struct net_fixture *fx, uint64_t ms);
 /** The fixed route: @p brokers brokers (1 to 3) named broker-a, -b, -c with @p queues write queues each, perm 6. */
 void net_set_route(struct net_fixture *fx, unsigned brokers, unsigned queues);
 

@@ -30,14 +30,28 @@ def read_list(path):
         return [Mutant(*line.rstrip("\n").split("\t")) for line in file if line.strip()]
 
 
-def end_of(status, output):
-    """What ended the program badly; None: nothing did."""
-    if status == 0:
-        return None
-    failed = re.search(r"^\[  FAILED  \] (\w+)$", output, re.MULTILINE)
-    if failed:
-        return failed[1]
-    return signal.Signals(-status).name if status < 0 else f"exit status {status}"
+def failed_test(path):
+    """The first test that the program has reported as failed, or None."""
+    with open(path, encoding="utf-8", errors="replace") as output:
+        failed = re.search(r"^\[  FAILED  \] (\w+)$", output.read(), re.MULTILINE)
+    return failed[1] if failed else None
+
+
+def watch(process, output_path, limit_seconds):
+    """What ended the program badly, or None. One failed test is enough: the others are not waited for."""
+    deadline = time.monotonic() + limit_seconds
+    while time.monotonic() < deadline:
+        try:
+            status = process.wait(0.1)
+        except subprocess.TimeoutExpired:
+            failed = failed_test(output_path)
+            if failed:
+                return failed
+            continue
+        if status == 0:
+            return None
+        return failed_test(output_path) or (signal.Signals(-status).name if status < 0 else f"exit status {status}")
+    return f"time-out after {limit_seconds:.0f} s"
 
 
 def run(program, limit_seconds):
@@ -45,23 +59,16 @@ def run(program, limit_seconds):
     with tempfile.TemporaryDirectory(prefix="rmqhub-mutate-") as folder:
         called, output_path = os.path.join(folder, "called"), os.path.join(folder, "output")
         start = time.monotonic()
-        with open(output_path, "w+b") as output:
+        with open(output_path, "wb") as output:
             process = subprocess.Popen([*LIMITED, program], cwd=folder, stdin=subprocess.DEVNULL, stdout=output, stderr=output,
                                        env=dict(os.environ, RMQHUB_MUTANT_CALLED=called), start_new_session=True)
-            try:
-                status = process.wait(limit_seconds)
-                how = None
-            except subprocess.TimeoutExpired:
-                how = f"time-out after {limit_seconds:.0f} s"
+            how = watch(process, output_path, limit_seconds)
             try:
                 os.killpg(process.pid, signal.SIGKILL)
             except ProcessLookupError:
                 pass
             process.wait()
-            seconds = time.monotonic() - start
-            output.seek(0)
-            how = how or end_of(status, output.read().decode(errors="replace"))
-        return Run(how, seconds, os.path.exists(called))
+        return Run(how, time.monotonic() - start, os.path.exists(called))
 
 
 def has_stub(mutant):
@@ -87,8 +94,9 @@ def judge_all(mutants, limit_of):
 def run_tests(tests):
     """Time limit for the mutants of each test, and what is wrong with the tests as they are."""
     limit_of, wrong = {}, []
-    for test in tests:
-        result = run(test, 60)
+    with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
+        results = list(pool.map(lambda test: run(test, 60), tests))
+    for test, result in zip(tests, results):
         limit_of[test] = max(LEAST_SECONDS, 4 * result.seconds)
         if result.how:
             wrong.append(f"{os.path.basename(test)} fails without a mutant: {result.how}")

@@ -313,6 +313,8 @@ void channel_trim(struct channel *ch)
         buffer_free(&ch->out);
     if (ch->in.head == ch->in.tail && ch->in.cap > BUFFER_MIN_BYTES && now - ch->last_read_ns > IDLE_BUFFER_NS)
         buffer_free(&ch->in);
+    if (ch->tls && now - ch->last_write_ns > IDLE_BUFFER_NS && now - ch->last_read_ns > IDLE_BUFFER_NS)
+        tls_session_trim(ch->tls);
 }
 
 /* ---- end of a connection ---- */

@@ -25,6 +25,7 @@
 #define PASSWORD_MAX 1024
 #define SESSIONS_MAX 64u
 #define SECURITY_LEVEL 2
+#define READ_BUFFER_BYTES ((size_t)64 << 10)
 
 struct kept_session {
     char address[CHANNEL_ADDRESS_MAX + 1];
@@ -184,7 +185,10 @@ static int fill(SSL_CTX *ssl, const struct tls_settings *s, char *why, size_t ca
     SSL_CTX_set_security_level(ssl, SECURITY_LEVEL);
     SSL_CTX_set_min_proto_version(ssl, TLS1_2_VERSION);
     SSL_CTX_set_verify(ssl, s->insecure ? SSL_VERIFY_NONE : SSL_VERIFY_PEER, NULL);
-    SSL_CTX_set_mode(ssl, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER | SSL_MODE_RELEASE_BUFFERS);
+    SSL_CTX_set_mode(ssl, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
+    /* Servers put each reply into a record of its own: without this, two system calls a message. */
+    SSL_CTX_set_read_ahead(ssl, 1);
+    SSL_CTX_set_default_read_buffer_len(ssl, READ_BUFFER_BYTES);
     SSL_CTX_set_session_cache_mode(ssl, SSL_SESS_CACHE_CLIENT | SSL_SESS_CACHE_NO_INTERNAL);
     SSL_CTX_set_options(ssl, SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION);
     int r = take_ca(ssl, s, why, cap);

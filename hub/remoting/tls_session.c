@@ -297,6 +297,11 @@ ssize_t tls_session_write(struct tls_session *s, const void *buf, size_t len)
     return (ssize_t)taken;
 }
 
+void tls_session_trim(struct tls_session *s)
+{
+    SSL_free_buffers(s->ssl);
+}
+
 /* ---- what was agreed on ---- */
 
 const char *tls_session_why(const struct tls_session *s)

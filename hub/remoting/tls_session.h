@@ -25,7 +25,9 @@ struct tls_session *tls_session_free(struct tls_session *session);
 /** Goes on with the handshake as far as the socket allows. 0 done | -EAGAIN | -EPROTO, and tls_session_why() says what is wrong. */
 int tls_session_handshake(struct tls_session *session);
 
-/** As read(2): > 0; 0 the end; -1 with errno EAGAIN, or another one with tls_session_why(). May stop before the socket is empty. */
+/** As read(2): > 0; 0 the end; -1 with errno EAGAIN, or another one with tls_session_why(). Call again until EAGAIN:
+ * what was read from the socket in advance makes it readable no more.
+ */
 ssize_t tls_session_read(struct tls_session *session, void *buf, size_t len);
 /**
  * Encrypts and sends what the socket takes. Bytes that are taken belong to the stream; the last few KiB of them may still lie
@@ -36,6 +38,9 @@ ssize_t tls_session_write(struct tls_session *session, const void *buf, size_t l
 bool tls_session_flush(struct tls_session *session);
 /** Encrypted bytes that the socket has not taken yet. */
 size_t tls_session_unsent(const struct tls_session *session);
+
+/** Gives back OpenSSL's buffers, if they are empty; the next bytes get new ones. */
+void tls_session_trim(struct tls_session *session);
 
 /** Why the last call failed; never NULL. */
 const char *tls_session_why(const struct tls_session *session);

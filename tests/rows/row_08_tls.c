@@ -579,6 +579,38 @@ static void what_was_encrypted_may_have_been_written(void **state)
     assert_int_equal(server.accepted, 1);
 }
 
+/* More at once than a round reads: what OpenSSL holds already makes no socket readable. */
+static void nothing_is_left_lying_in_the_decoder(void **state)
+{
+    (void)state;
+    enum { REPLIES = 12000 };
+    char frame[512];
+    size_t len = 0;
+    struct remoting_encoder e;
+    serve(&good);
+    load();
+    call(0, 60000);
+    assert_answered();
+    remoting_encode_begin(&e, frame, sizeof(frame), SERIALIZE_JSON, 0, LANGUAGE_JAVA, 399, 77777, REMOTING_FLAG_RESPONSE);
+    assert_non_null(remoting_encode_body(&e, 200, &len));
+    unsigned sent = 0;
+    while (sent < REPLIES) { /* a record each */
+        int n = SSL_write(server.conns[0].ssl, frame, (int)len);
+        if (n == (int)len)
+            sent++;
+        else
+            pump();
+    }
+    pump();
+    assert_int_equal(channel->counters.unknown_replies, REPLIES);
+    assert_true(channel->counters.reads <= REPLIES + 10);
+    fx.now_ns += 2 * NS_PER_S;
+    remoting_client_scan(&client); /* gives buffers back */
+    memset(&got, 0, sizeof(got));
+    call(0, 3000);
+    assert_answered();
+}
+
 static void ends_of_connections_are_told_apart(void **state)
 {
     (void)state;
@@ -648,6 +680,7 @@ int main(void)
         T(a_reload_disturbs_no_connection),
         T(a_peer_that_does_not_read_holds_senders_back),
         T(what_was_encrypted_may_have_been_written),
+        T(nothing_is_left_lying_in_the_decoder),
         T(ends_of_connections_are_told_apart),
         T(writing_to_a_dead_connection_is_an_error_only),
     };

@@ -243,9 +243,10 @@ static void read_map(struct table_reader *t)
 {
     struct entry_reader e;
     struct span key;
+    char *scratch = t->json->scratch;
     if (!json_enter_object(t->json))
         return;
-    while (json_next_key(t->json, &key)) {
+    for (; json_next_key(t->json, &key); t->json->scratch = scratch) {
         struct json_reader queue;
         json_reader_init(&queue, key.data, key.len, e.scratch, sizeof(e.scratch));
         read_members(&queue, &e);

@@ -43,10 +43,10 @@ static void check_damage(struct span key, struct span value, unsigned seed)
 {
     struct store_origin origin;
     struct span content, damaged = exact_copy(value);
-    char *bytes = (char *)(uintptr_t)damaged.data;
-    bytes[seed % value.len] ^= (char)(1u << seed % 8);
+    uint8_t *bytes = (uint8_t *)(uintptr_t)damaged.data, bit = (uint8_t)(1u << seed % 8);
+    bytes[seed % value.len] ^= bit;
     FUZZ_CHECK(!opens(key, damaged, &origin, &content));
-    bytes[seed % value.len] ^= (char)(1u << seed % 8);
+    bytes[seed % value.len] ^= bit;
     damaged.len -= 1 + seed % value.len;
     FUZZ_CHECK(!opens(key, damaged, &origin, &content));
     free(bytes);

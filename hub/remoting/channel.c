@@ -508,8 +508,10 @@ void channel_close(struct channel *ch)
     take_waiting(ch, &lost);
     set_state(ch, CHANNEL_CLOSED);
     finish_all(ch, &lost, FUTURE_CANCELLED, -ECANCELED);
-    if (was_connected)
+    if (was_connected) {
+        LOG_INFO(ch->address, "connection closed (not needed any more)");
         tell(ch, CHANNEL_EVENT_CLOSE);
+    }
 }
 
 /* ---- input ---- */

@@ -419,15 +419,16 @@ void remoting_client_reply(struct channel *channel, const struct remoting_comman
 
 int remoting_client_take_oneway(struct remoting_client *client, struct response_future *future)
 {
-    int r = response_table_add_oneway(&client->responses, future);
-    client->oneway_held_back |= r < 0;
-    return r;
+    return response_table_add_oneway(&client->responses, future);
 }
 
-/* Credits belong to all channels: one that was written may let another go on. */
-static void share_oneway_credits(struct remoting_client *client)
+/* Credits belong to all channels: one that is free again, whatever freed it, lets those go on who were refused. */
+static void share_credits(struct remoting_client *client)
 {
-    client->oneway_held_back = false;
+    struct response_table *t = &client->responses;
+    if (!(t->wanted && t->count < t->max) && !(t->oneway_wanted && t->oneways < t->oneways_max))
+        return;
+    t->wanted = t->oneway_wanted = false;
     LIST_FOR_EACH_SAFE (it, next, &client->channels) {
         struct channel *ch = LIST_ENTRY(it, struct channel, link);
         if (ch->state == CHANNEL_CONNECTED && !list_is_empty(&ch->waiting))
@@ -437,11 +438,11 @@ static void share_oneway_credits(struct remoting_client *client)
 
 void remoting_client_flush(struct remoting_client *client)
 {
+    share_credits(client);
     for (struct list_link *it; (it = list_first(&client->dirty)) != NULL;) {
         list_unlink(it);
         channel_flush(LIST_ENTRY(it, struct channel, dirty_link));
-        if (client->oneway_held_back && client->responses.oneways < client->responses.oneways_max)
-            share_oneway_credits(client);
+        share_credits(client);
     }
     free_channels(&client->closed);
 }

@@ -69,7 +69,6 @@ struct remoting_client {
     uint64_t jitter;       /* state of the generator for back-offs */
     struct rpc_hook *hook; /* NULL: none */
     struct tls_context *tls;
-    bool oneway_held_back; /* a oneway request wanted a credit and there was none */
     char scratch[REMOTING_SCRATCH_BYTES];
 };
 

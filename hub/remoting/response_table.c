@@ -60,6 +60,7 @@ int response_table_add_oneway(struct response_table *table, struct response_futu
 {
     if (table->oneways >= table->oneways_max) {
         table->counters.refused_oneway++;
+        table->oneway_wanted = true;
         return -EAGAIN;
     }
     future->opaque = response_table_draw(table);
@@ -76,6 +77,7 @@ int response_table_add(struct response_table *table, struct response_future *fut
 {
     if (table->count >= table->max) {
         table->counters.refused_full++;
+        table->wanted = true;
         return -EAGAIN;
     }
     if (table->count >= table->slot_count / 2 && grow(table) < 0)

@@ -94,6 +94,7 @@ struct response_table {
     uint32_t slot_count; /* power of two */
     uint32_t count, max;
     uint32_t oneways, oneways_max; /* encoded and not yet handed to the kernel; 4.9.3's oneway semaphore */
+    bool wanted, oneway_wanted;    /* somebody was refused since credits were shared out last */
     uint32_t next_opaque;
     struct response_table_counters counters;
 };

@@ -163,6 +163,24 @@ static void async_credits_hold_senders_back(void **state)
     assert_int_equal(table()->count, 0);
 }
 
+static void a_credit_that_is_free_again_serves_other_connections_at_once(void **state)
+{
+    (void)state;
+    fx.config.client_async_semaphore = 1;
+    net_set_route(&fx, 2, 1);
+    connect_brokers();
+    fx.brokers[0]->mute = fx.brokers[1]->mute = true;
+    send_within(0, 400);
+    send_within(1, 9000); /* the other broker's turn */
+    net_advance(&fx, 390);
+    fx.brokers[0]->mute = fx.brokers[1]->mute = false;
+    assert_int_equal(completed(2), 0);
+    net_advance(&fx, 30); /* long before the next scan */
+    assert_int_equal(sends[0].outcome.outcome, SEND_UNKNOWN);
+    assert_int_equal(sends[1].outcome.outcome, SEND_STORED);
+    assert_string_not_equal(sends[0].broker, sends[1].broker);
+}
+
 static void oneway_credits_belong_to_all_connections_of_the_instance(void **state)
 {
     (void)state;
@@ -426,6 +444,7 @@ int main(void)
         T(replies_meet_their_requests_where_the_opaque_wraps),
         T(late_replies_are_counted_and_dropped),
         T(async_credits_hold_senders_back),
+        T(a_credit_that_is_free_again_serves_other_connections_at_once),
         T(oneway_credits_belong_to_all_connections_of_the_instance),
         T(oneway_credits_survive_the_end_of_a_connection),
         T(a_try_ends_at_its_deadline_and_at_most_20_ms_late),

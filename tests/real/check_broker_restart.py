@@ -28,8 +28,8 @@ def run(bench):
         check(len(before) == len(after) == 1 and before != after, f"one connection before and after, a new one: {before}, {after}")
         wait_until(lambda: len(bench.java.producer_connections(server.namesrv, GROUP, TOPIC)) == 1, 40, "the group to be registered again")
         row = next(row for row in hub.read("brokers")["items"])
-        answer = wait_until(lambda: (a := probe(row["address"], row["client_id"])).reached and a, 20, "the broker to reach the client again", 0.2)
-        check(answer.reached, f"a reply to {row['client_id']} reaches it over the new connection: {tuple(answer)}")
+        answer = wait_until(lambda: (a := probe(row["address"], row["client_id"])).code == 0 and a, 20, "the broker to reach the client again", 0.2)
+        check(answer.code == 0, f"a reply to {row['client_id']} reaches it over the new connection: {tuple(answer)}")
         statuses = finish_all(producers, 120)
         check(set(statuses.values()) <= {0, 1, 7}, f"all {PROCESSES} producers came to their end: exit statuses {sorted(statuses.values())}")
     entries = [e for p in producers for e in p.entries()]

@@ -126,9 +126,9 @@ def run_server(server, names, java, bin_dir, work_dir):
 
 def print_table(names, results):
     words = {True: "ok", False: "FAILED", None: "-"}
-    print(f"== {'server':<16}" + "".join(f"{name:<18}" for name in names))
+    print(f"== {'server':<16}" + "".join(f"{name:<21}" for name in names))
     for server_name, held in results.items():
-        print(f"   {server_name:<16}" + "".join(f"{words[held.get(name)]:<18}" for name in names))
+        print(f"   {server_name:<16}" + "".join(f"{words[held.get(name)]:<21}" for name in names))
 
 
 def parse_arguments():

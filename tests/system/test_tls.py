@@ -70,6 +70,12 @@ class Good(Tls):
         result = self.rmqhub("send", "--group", "g", "--topic", "T", "--size", "1000", "--count", "500", "--mode", "oneway")
         self.assertEqual(result.returncode, OK, result.stdout + result.stderr)
         wait_until(lambda: len(self.broker.log().stored) == 521, 10, "all messages")
+        wait_until(lambda: len(self.items("connections")) == 2, 5, "rows of both connections")
+        shown = {(c["tls"], c["tls_protocol"], c["tls_peer"]) for c in self.items("connections")}
+        self.assertEqual(shown, {("verified", f"TLSv1.{3 if version == ssl.TLSVersion.TLSv1_3 else 2}", "server")})
+        self.assertTrue(all(c["tls_cipher"] for c in self.items("connections")))
+        instance, = self.items("instances")
+        self.assertEqual((instance["tls"], bool(instance["tls_identity"])), ("verified", True))
 
     def test_a_verified_server_is_spoken_to_by_tls_1_3(self):
         self.assert_spoken(ssl.TLSVersion.TLSv1_3)
@@ -117,6 +123,10 @@ class Good(Tls):
         self.assertIn("INSECURE: the server is not verified", self.log_since(0))
         wait_until(lambda: [p for p in self.items("problems") if p["rule"] == "tls-insecure"], 5, "a problem row")
         self.assertIn("tls-insecure", self.rmqhub("status").stdout)
+        for verb in ("status", "instances", "connections", "groups"):
+            self.assertIn("TLS INSECURE: 1 of 1 instances", self.rmqhub(verb).stdout)
+        self.assertEqual({c["tls"] for c in self.items("connections") + self.items("instances")}, {"INSECURE"})
+        self.assertEqual(self.items("status")[0]["insecure_instances"], 1)
 
 
 class Refused(Tls):

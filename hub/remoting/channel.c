@@ -526,7 +526,8 @@ static bool parse_frames_of_connection(struct channel *ch)
         int r = remoting_frame_split(b->data + b->head, b->tail - b->head, &frame_len);
         if (r == -EAGAIN && frame_len <= ch->client->settings.max_response_bytes) {
             buffer_compact(b);
-            if (frame_len <= b->cap || buffer_grow(b, round_up_cap(frame_len)))
+            /* The length is a claim: the buffer grows with what really comes. */
+            if (b->tail < b->cap || buffer_grow(b, b->cap * 2))
                 return true;
             channel_fail(ch, ENOMEM, "read");
             return false;

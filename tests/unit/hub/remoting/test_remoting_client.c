@@ -395,6 +395,28 @@ static void a_reply_larger_than_the_buffer_is_read_whole(void **state)
     assert_string_equal(got.remark, "large");
 }
 
+/* A length is a claim: what is kept for it is twice what came, at most. */
+static void memory_follows_the_bytes_not_the_length(void **state)
+{
+    (void)state;
+    enum { BODY_BYTES = 5000000, PIECE_BYTES = 30000, BUFFER_BYTES = 256 << 10 };
+    char *frame = malloc(BODY_BYTES + 512);
+    assert_non_null(frame);
+    client.settings.max_response_bytes = 16u << 20;
+    server->mute = true;
+    call(30000);
+    pump();
+    size_t len = encode_reply(frame, BODY_BYTES + 512, server->log[0].opaque, "late but whole", BODY_BYTES);
+    struct fake_conn *conn = fake_server_last_conn(server);
+    for (size_t at = 0, n = 8; at < len; at += n, n = len - at < PIECE_BYTES ? len - at : PIECE_BYTES) {
+        fake_server_send(conn, frame + at, n);
+        pump();
+        assert_true(channel->in.cap <= BUFFER_BYTES || channel->in.cap <= 2 * (at + n));
+    }
+    assert_string_equal(got.remark, "late but whole");
+    free(frame);
+}
+
 static void garbage_and_oversize_close_the_connection(void **state)
 {
     (void)state;
@@ -531,6 +553,7 @@ int main(void)
         T(late_duplicate_and_wrong_replies_meet_nobody),
         T(frames_may_come_in_any_pieces),
         T(a_reply_larger_than_the_buffer_is_read_whole),
+        T(memory_follows_the_bytes_not_the_length),
         T(garbage_and_oversize_close_the_connection),
         T(an_idle_connection_is_closed),
         T(idle_buffers_are_given_back),

@@ -8,18 +8,16 @@
 #include "hub/remoting/acl_credentials.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <openssl/crypto.h>
+#include <openssl/evp.h>
 #include <openssl/sha.h>
 #include <stdarg.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
-#define FILE_MODE 0600u
+#include "hub/remoting/secret_file.h"
 
 struct acl_credentials {
     SHA_CTX inner, outer; /* keyed */
@@ -41,53 +39,6 @@ __attribute__((format(printf, 4, 5))) static int refuse(char *why, size_t cap, c
         vsnprintf(why + used, cap - (size_t)used, fmt, args);
     va_end(args);
     return -EACCES;
-}
-
-/* ---- the file ---- */
-
-/* The descriptor is looked at, not the name, so that nobody can swap the file in between. */
-static int open_file(const char *path, char *why, size_t cap)
-{
-    struct stat st;
-    int fd = open(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
-    if (fd < 0 && errno == ELOOP)
-        return refuse(why, cap, path, "is a symbolic link: name the file itself");
-    if (fd < 0)
-        return refuse(why, cap, path, "cannot be opened: %s", strerror(errno));
-    int r = 0;
-    if (fstat(fd, &st) < 0)
-        r = refuse(why, cap, path, "cannot be looked at: %s", strerror(errno));
-    else if (!S_ISREG(st.st_mode))
-        r = refuse(why, cap, path, "is not a regular file");
-    else if (st.st_uid != geteuid() && st.st_uid != 0)
-        r = refuse(why, cap, path, "belongs to uid %u: it must belong to the hub's user (uid %u) or root", (unsigned)st.st_uid,
-                   (unsigned)geteuid());
-    else if (st.st_mode & 07777 & ~FILE_MODE)
-        r = refuse(why, cap, path, "has mode %04o: it must be 0600, so that nobody else can read or change it",
-                   (unsigned)st.st_mode & 07777);
-    if (r == 0)
-        return fd;
-    close(fd);
-    return r;
-}
-
-/* Returns the length of the text, or -errno. */
-static int read_file(struct acl_credentials *c, const char *path, char *why, size_t cap)
-{
-    size_t len = 0;
-    ssize_t n = 1;
-    int fd = open_file(path, why, cap);
-    if (fd < 0)
-        return fd;
-    while (len < sizeof(c->text) && (n = read(fd, c->text + len, sizeof(c->text) - len)) > 0)
-        len += (size_t)n;
-    int error = errno;
-    close(fd);
-    if (n < 0)
-        return refuse(why, cap, path, "cannot be read: %s", strerror(error));
-    if (len > ACL_FILE_MAX_BYTES)
-        return refuse(why, cap, path, "is longer than %u bytes", ACL_FILE_MAX_BYTES);
-    return (int)len;
 }
 
 /* ---- its lines; a message names the line and never what stands in it ---- */
@@ -211,9 +162,10 @@ int acl_credentials_load(struct acl_credentials **out, const char *path, char *w
     madvise(c, sizeof(*c), MADV_DONTDUMP);
     madvise(c, sizeof(*c), MADV_WIPEONFORK);
     mlock(c, sizeof(*c));
-    int r = read_file(c, path, why, cap);
-    if (r >= 0)
-        r = parse(c, (size_t)r, path, why, cap);
+    size_t len;
+    int r = secret_file_read("credentials file", path, c->text, sizeof(c->text), &len, why, cap);
+    if (r == 0)
+        r = parse(c, len, path, why, cap);
     if (r < 0) {
         acl_credentials_free(c);
         return r;
@@ -244,23 +196,9 @@ struct span acl_credentials_security_token(const struct acl_credentials *c)
     return (struct span){c->security_token_len ? c->security_token : NULL, c->security_token_len};
 }
 
-static void put_base64(const unsigned char digest[SHA_DIGEST_LENGTH], char out[ACL_SIGNATURE_LEN])
-{
-    static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    unsigned char bytes[SHA_DIGEST_LENGTH + 1];
-    memcpy(bytes, digest, SHA_DIGEST_LENGTH);
-    bytes[SHA_DIGEST_LENGTH] = 0;
-    for (size_t i = 0, o = 0; i < sizeof(bytes); i += 3) {
-        uint32_t word = (uint32_t)bytes[i] << 16 | (uint32_t)bytes[i + 1] << 8 | bytes[i + 2];
-        for (int shift = 18; shift >= 0; shift -= 6)
-            out[o++] = digits[word >> shift & 63];
-    }
-    out[ACL_SIGNATURE_LEN - 1] = '='; /* 20 bytes: the last one was padding */
-}
-
 void acl_sign(const struct acl_credentials *c, const struct span *parts, unsigned count, char signature[ACL_SIGNATURE_LEN])
 {
-    unsigned char digest[SHA_DIGEST_LENGTH];
+    unsigned char digest[SHA_DIGEST_LENGTH], text[ACL_SIGNATURE_LEN + 1];
     SHA_CTX state = c->inner;
     for (unsigned i = 0; i < count; i++)
         SHA1_Update(&state, parts[i].data, parts[i].len);
@@ -268,5 +206,6 @@ void acl_sign(const struct acl_credentials *c, const struct span *parts, unsigne
     state = c->outer;
     SHA1_Update(&state, digest, sizeof(digest));
     SHA1_Final(digest, &state);
-    put_base64(digest, signature);
+    EVP_EncodeBlock(text, digest, sizeof(digest));
+    memcpy(signature, text, ACL_SIGNATURE_LEN);
 }

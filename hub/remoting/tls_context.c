@@ -7,7 +7,6 @@
 #include "hub/remoting/tls_context.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <openssl/err.h>
 #include <openssl/pem.h>
 #include <openssl/ssl.h>
@@ -15,13 +14,15 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "hub/remoting/channel.h"
+#include "hub/remoting/secret_file.h"
+#include "shm/base/log.h"
 #include "shm/base/text.h"
 
-#define SECRET_FILE_MAX ((size_t)64 << 10)
+#define SECRET_FILE_MAX ((size_t)32 << 10)
 #define PASSWORD_MAX 1024
 #define SESSIONS_MAX 64u
 #define SECURITY_LEVEL 2
@@ -66,29 +67,6 @@ static const char *openssl_reason(void)
 
 /* ---- files with secrets ---- */
 
-static int open_secret(const char *what, const char *path, char *why, size_t cap)
-{
-    struct stat st;
-    int fd = open(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
-    if (fd < 0 && errno == ELOOP)
-        return refuse(why, cap, "%s %s is a symbolic link: name the file itself", what, path);
-    if (fd < 0)
-        return refuse(why, cap, "%s %s cannot be opened: %s", what, path, strerror(errno));
-    int r = 0;
-    if (fstat(fd, &st) < 0 || !S_ISREG(st.st_mode))
-        r = refuse(why, cap, "%s %s is not a regular file", what, path);
-    else if (st.st_uid != geteuid() && st.st_uid != 0)
-        r = refuse(why, cap, "%s %s belongs to uid %u: it must belong to the hub's user (uid %u) or root", what, path, (unsigned)st.st_uid,
-                   (unsigned)geteuid());
-    else if (st.st_mode & 07777 & ~0600u)
-        r = refuse(why, cap, "%s %s has mode %04o: it must be 0600, so that nobody else can read or change it", what, path,
-                   (unsigned)st.st_mode & 07777);
-    if (r == 0)
-        return fd;
-    close(fd);
-    return r;
-}
-
 static void secret_free(struct secret *secret)
 {
     if (secret->data)
@@ -98,19 +76,10 @@ static void secret_free(struct secret *secret)
 
 static int read_secret(struct secret *out, const char *what, const char *path, char *why, size_t cap)
 {
-    ssize_t n = 1;
-    int fd = open_secret(what, path, why, cap);
-    if (fd < 0)
-        return fd;
     *out = (struct secret){.data = OPENSSL_malloc(SECRET_FILE_MAX)};
-    while (out->data && out->len < SECRET_FILE_MAX && (n = read(fd, out->data + out->len, SECRET_FILE_MAX - out->len)) > 0)
-        out->len += (size_t)n;
-    int error = out->data ? errno : ENOMEM;
-    close(fd);
-    if (out->data && n == 0)
-        return 0;
-    secret_free(out);
-    return refuse(why, cap, "%s %s cannot be read: %s", what, path, n > 0 && error != ENOMEM ? "it is too long" : strerror(error));
+    if (!out->data)
+        return refuse(why, cap, "%s %s cannot be read: no memory", what, path);
+    return secret_file_read(what, path, out->data, SECRET_FILE_MAX, &out->len, why, cap);
 }
 
 static int give_password(char *buf, int size, int writing, void *ctx)
@@ -146,10 +115,27 @@ static int take_ca(SSL_CTX *ssl, const struct tls_settings *s, char *why, size_t
     return refuse(why, cap, "tls_ca_file %s holds no certificates that can be read: %s", s->ca_file, openssl_reason());
 }
 
+/*
+ * OpenSSL copies parts of a private key about its heap, so a core dump would contain it. One byte, not zero: with
+ * zero the kernel would still give the core to a program that core_pattern names.
+ */
+static void leave_no_core(void)
+{
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_CORE, &limit) < 0 || limit.rlim_cur == 1)
+        return;
+    limit.rlim_cur = 1;
+    if (setrlimit(RLIMIT_CORE, &limit) == 0)
+        LOG_INFO("tls", "no core dumps from now on: a private key is in memory");
+    else
+        LOG_WARN("tls", "core dumps cannot be switched off (%s): they would contain the private key", strerror(errno));
+}
+
 static int take_key(SSL_CTX *ssl, const struct tls_settings *s, char *why, size_t cap)
 {
     struct secret key = {0}, password = {0};
     EVP_PKEY *pkey = NULL;
+    leave_no_core();
     int r = read_secret(&key, "tls_key_file", s->key_file, why, cap);
     if (r == 0 && s->key_password_file[0])
         r = read_secret(&password, "tls_key_password_file", s->key_password_file, why, cap);

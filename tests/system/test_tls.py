@@ -2,6 +2,8 @@
 """TLS: who is verified is spoken to; everybody else is refused with a reason of their own, and nothing is ever sent in plain text."""
 
 import json
+import pathlib
+import re
 import shutil
 import signal
 import ssl
@@ -105,6 +107,15 @@ class Good(Tls):
         self.assert_stored()
         self.assertEqual(set(proxy.clients), {"the-hub"})
         self.assertNotIn("of-the-key", self.log_since(0))
+
+    def test_a_hub_with_a_key_dumps_no_core(self):
+        client = self.ca.issue("secretive", ())
+        proxy = self.start_proxy(server_context(self.server, self.ca.cert))
+        hub = self.start_tls_hub(proxy.namesrv, f"tls_cert_file = {client.cert}", f"tls_key_file = {client.key}")
+        self.assert_stored()
+        limits = pathlib.Path(f"/proc/{hub.pid}/limits").read_text(encoding="ascii")
+        soft = re.search(r"^Max core file size +(\S+)", limits, re.MULTILINE).group(1)
+        self.assertEqual(soft, "1")  # with 0, the kernel would still pipe a core to a program
 
     def test_a_session_is_resumed_after_a_reconnect(self):
         proxy = self.start_proxy(server_context(self.server))

@@ -153,6 +153,16 @@ static void end_future(struct response_future *future, const struct future_resul
     future->ops->done(future, result);
 }
 
+/* Before whom it waits: senders wait in their turn, the client's own requests in theirs, ahead of all senders. */
+static struct list_link *place_to_wait(struct channel *channel, const struct response_future *future)
+{
+    struct list_link *at = &channel->waiting;
+    if (future->own)
+        for (at = at->next; at != &channel->waiting && LIST_ENTRY(at, struct response_future, link)->own;)
+            at = at->next;
+    return at;
+}
+
 void remoting_client_submit(struct remoting_client *client, struct channel *channel, struct response_future *future, uint64_t deadline_ns)
 {
     future->channel = channel;
@@ -161,7 +171,8 @@ void remoting_client_submit(struct remoting_client *client, struct channel *chan
         end_future(future, &result);
         return;
     }
-    if (channel->state == CHANNEL_CONNECTED && list_is_empty(&channel->waiting)) {
+    struct list_link *at = place_to_wait(channel, future);
+    if (channel->state == CHANNEL_CONNECTED && at == channel->waiting.next) {
         int r = future->ops->write(future, channel);
         if (r == 0)
             deadline_wheel_arm(&client->deadlines, &future->deadline, deadline_ns);
@@ -170,7 +181,7 @@ void remoting_client_submit(struct remoting_client *client, struct channel *chan
         channel->counters.held_back++;
     }
     future->state = FUTURE_WAITING;
-    list_append(&channel->waiting, &future->link);
+    list_insert_before(at, &future->link);
     channel->waiting_count++;
     deadline_wheel_arm(&client->deadlines, &future->deadline, deadline_ns);
     channel_want(channel);
@@ -389,6 +400,7 @@ int remoting_client_invoke(struct remoting_client *client, struct channel *chann
     call->future.ops = &invocation_ops;
     call->future.code = request->code;
     call->future.bound = request->bound;
+    call->future.own = true;
     call->future.begin_ns = now;
     remoting_client_submit(client, channel, &call->future, now + request->timeout_ms * NS_PER_MS);
     return 0;

@@ -75,7 +75,7 @@ void response_table_release_oneway(struct response_table *table)
 
 int response_table_add(struct response_table *table, struct response_future *future)
 {
-    if (table->count >= table->max) {
+    if (table->count >= table->max + (future->own ? RESPONSE_TABLE_OWN_RESERVE : 0)) {
         table->counters.refused_full++;
         table->wanted = true;
         return -EAGAIN;

@@ -25,6 +25,7 @@ struct response_future;
 
 #define RESPONSE_TABLE_MIN_SLOTS 1024u
 #define RESPONSE_TABLE_MAX_PENDING 65535u
+#define RESPONSE_TABLE_OWN_RESERVE 1024u /* for the client's own requests, above the senders' credits */
 #define RESPONSE_SCAN_GRACE_MS 1000u
 
 enum future_state {
@@ -78,6 +79,7 @@ struct response_future {
     int32_t code;  /* request code */
     uint8_t state; /* enum future_state */
     bool bound;    /* means this one connection: ends with it even if no byte was written */
+    bool own;      /* the client's own (route, heartbeat, unregister): needs no credit, waits behind no sender; as in 4.9.3 */
 };
 
 struct response_table_counters {
@@ -99,7 +101,7 @@ struct response_table {
     struct response_table_counters counters;
 };
 
-/** @p max: requests outstanding at once (at most RESPONSE_TABLE_MAX_PENDING, and that when 0). 0 | -ENOMEM. */
+/** @p max: senders' requests outstanding at once (at most RESPONSE_TABLE_MAX_PENDING, and that when 0). 0 | -ENOMEM. */
 int response_table_init(struct response_table *table, uint32_t max);
 void response_table_deinit(struct response_table *table);
 

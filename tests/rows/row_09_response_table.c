@@ -181,6 +181,22 @@ static void a_credit_that_is_free_again_serves_other_connections_at_once(void **
     assert_string_not_equal(sends[0].broker, sends[1].broker);
 }
 
+/* In 4.9.3 heartbeats, routes and unregisters take no permit: senders who fill the table must not cost a registration. */
+static void the_clients_own_requests_need_no_credit(void **state)
+{
+    (void)state;
+    fx.config.client_async_semaphore = 1;
+    connect_brokers();
+    server->mute_code = REQUEST_SEND_MESSAGE_V2;
+    send_within(0, 50000);
+    send_within(1, 50000); /* waits for the credit */
+    unsigned before = fake_server_count(server, REQUEST_HEART_BEAT);
+    net_advance(&fx, 31000);
+    assert_true(fake_server_count(server, REQUEST_HEART_BEAT) > before);
+    assert_int_equal(completed(2), 0);
+    assert_int_equal(table()->count, 1);
+}
+
 static void oneway_credits_belong_to_all_connections_of_the_instance(void **state)
 {
     (void)state;
@@ -445,6 +461,7 @@ int main(void)
         T(late_replies_are_counted_and_dropped),
         T(async_credits_hold_senders_back),
         T(a_credit_that_is_free_again_serves_other_connections_at_once),
+        T(the_clients_own_requests_need_no_credit),
         T(oneway_credits_belong_to_all_connections_of_the_instance),
         T(oneway_credits_survive_the_end_of_a_connection),
         T(a_try_ends_at_its_deadline_and_at_most_20_ms_late),

@@ -12,7 +12,6 @@
 #include "hub/remoting/wire_json.h"
 #include "shm/base/text.h"
 
-#define RULE "duplicate-client-id"
 #define ADDRESSES_MAX 8u /* different ones that are told apart; more make no difference */
 
 /* The different addresses under our clientId in one answer. */
@@ -80,10 +79,10 @@ static void update_problem(struct mq_client_instance *in)
         }
     if (in->duplicates.brokers == 0) {
         in->duplicates.other[0] = '\0';
-        problem_clear(RULE, in->client_id);
+        problem_clear(PROBLEM_DUPLICATE_CLIENT_ID, in->client_id);
         return;
     }
-    problem_raise(RULE, in->client_id, TABLE_SEVERITY_CRIT,
+    problem_raise(PROBLEM_DUPLICATE_CLIENT_ID, in->client_id, TABLE_SEVERITY_CRIT,
                   "broker %s knows this clientId from two addresses (%s): another host uses it, so replies go astray; give one of them "
                   "another instance name or client_ip",
                   where, in->duplicates.other);

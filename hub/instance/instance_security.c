@@ -9,12 +9,7 @@
 #include "hub/instance/mq_client_instance.h"
 #include "hub/metrics/problems.h"
 #include "hub/remoting/acl_client_rpc_hook.h"
-
 #include "hub/remoting/tls_context.h"
-
-#define RULE_CREDENTIALS "credentials"
-#define RULE_TLS_NO_CONTEXT "tls-no-context"
-#define RULE_TLS_INSECURE "tls-insecure"
 
 static int load_credentials(struct mq_client_instance *in)
 {
@@ -22,10 +17,10 @@ static int load_credentials(struct mq_client_instance *in)
     const char *file = in->config.credentials_file;
     int r = file[0] ? acl_client_rpc_hook_new(&hook, file, in->start_problem, sizeof(in->start_problem)) : 0;
     if (r < 0) {
-        problem_raise(RULE_CREDENTIALS, in->client_id, TABLE_SEVERITY_CRIT, "%s", in->start_problem);
+        problem_raise(PROBLEM_CREDENTIALS, in->client_id, TABLE_SEVERITY_CRIT, "%s", in->start_problem);
         return r;
     }
-    problem_clear(RULE_CREDENTIALS, in->client_id);
+    problem_clear(PROBLEM_CREDENTIALS, in->client_id);
     if (hook)
         remoting_client_set_hook(&in->remoting, hook);
     return 0;
@@ -39,14 +34,14 @@ static void load_tls(struct mq_client_instance *in)
     if (!in->config.tls.enable)
         return;
     if (tls_context_new(&context, &in->config.tls, why, sizeof(why)) < 0) {
-        problem_raise(RULE_TLS_NO_CONTEXT, in->client_id, TABLE_SEVERITY_CRIT, "%s; %s", why,
+        problem_raise(PROBLEM_TLS_NO_CONTEXT, in->client_id, TABLE_SEVERITY_CRIT, "%s; %s", why,
                       in->remoting.tls ? "the certificates read before stay in use"
                                        : "nothing is connected, and nothing sent in plain text");
         return;
     }
-    problem_clear(RULE_TLS_NO_CONTEXT, in->client_id);
+    problem_clear(PROBLEM_TLS_NO_CONTEXT, in->client_id);
     if (in->config.tls.insecure)
-        problem_raise(RULE_TLS_INSECURE, in->client_id, TABLE_SEVERITY_WARN,
+        problem_raise(PROBLEM_TLS_INSECURE, in->client_id, TABLE_SEVERITY_WARN,
                       "tls_insecure: no server certificate is verified, so whoever is on the way can read and change messages");
     remoting_client_set_tls(&in->remoting, context);
 }

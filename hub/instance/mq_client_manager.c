@@ -17,8 +17,6 @@
 #include "shm/base/log.h"
 #include "shm/base/text.h"
 
-#define RULE_START "instance-start"
-
 struct mq_client_manager {
     struct event_loop *loop;
     struct mq_client_manager_ops ops;
@@ -154,9 +152,9 @@ static void note_start(const struct mq_client_instance *in, int error)
     char object[CLUSTER_NAME_MAX + INSTANCE_NAME_MAX + 16];
     snprintf(object, sizeof(object), "%s, instance %s", in->cluster, in->asked_name);
     if (error == 0)
-        problem_clear(RULE_START, object);
+        problem_clear(PROBLEM_INSTANCE_START, object);
     else
-        problem_raise(RULE_START, object, TABLE_SEVERITY_CRIT, "the client could not be started: %s",
+        problem_raise(PROBLEM_INSTANCE_START, object, TABLE_SEVERITY_CRIT, "the client could not be started: %s",
                       in->start_problem[0] ? in->start_problem : strerror(-error));
 }
 

@@ -18,7 +18,6 @@
 #define RETRY_NS NS_PER_S
 #define BUSY_CHECK_NS (100 * NS_PER_MS)
 #define NO_HEARTBEAT UINT64_MAX
-#define RULE_LATE "heartbeat-late"
 #define LATE_OBJECT_MAX sizeof(((struct problem *)0)->object)
 
 const char *registration_step_name(enum registration_step step)
@@ -82,7 +81,7 @@ static const char *late_object(const struct registration *reg, char object[LATE_
 static void clear_lateness(const struct registration *reg)
 {
     char object[LATE_OBJECT_MAX];
-    problem_clear(RULE_LATE, late_object(reg, object));
+    problem_clear(PROBLEM_HEARTBEAT_LATE, late_object(reg, object));
 }
 
 static void note_heartbeat(struct registration *reg, const struct invoke_result *result)
@@ -342,7 +341,7 @@ static void note_lateness(const struct registration *reg)
     char object[LATE_OBJECT_MAX];
     uint64_t silent_ns = now_of(reg) - reg->heartbeat_ok_ns;
     if (reg->broker && silent_ns > 2 * reg->instance->config.heartbeat_broker_interval_ms * NS_PER_MS)
-        problem_raise(RULE_LATE, late_object(reg, object), TABLE_SEVERITY_WARN,
+        problem_raise(PROBLEM_HEARTBEAT_LATE, late_object(reg, object), TABLE_SEVERITY_WARN,
                       "broker %s has confirmed no heartbeat of %s for %" PRIu64 " s; it forgets a client after 120 s", reg->broker->name,
                       reg->instance->client_id, silent_ns / NS_PER_S);
 }

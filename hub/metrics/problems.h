@@ -12,6 +12,15 @@
 
 #include "shm/table_layout.h"
 
+/* The rules: one name for each kind of condition. docs/cli.md says what each means and what to do. */
+#define PROBLEM_CREDENTIALS "credentials"
+#define PROBLEM_DISCOVERY_FAILED "discovery-failed"
+#define PROBLEM_DUPLICATE_CLIENT_ID "duplicate-client-id"
+#define PROBLEM_HEARTBEAT_LATE "heartbeat-late"
+#define PROBLEM_INSTANCE_START "instance-start"
+#define PROBLEM_TLS_INSECURE "tls-insecure"
+#define PROBLEM_TLS_NO_CONTEXT "tls-no-context"
+
 /** As many as the table has rows for; what does not fit is counted. */
 #define PROBLEMS_MAX 256u
 
@@ -24,8 +33,7 @@ struct problem {
 };
 
 /**
- * @p rule: a short literal, one for each kind of condition ("duplicate-client-id"); @p object: whose it is
- * (a clientId, a broker's address). The two are the problem's identity: raised again it keeps its age and takes
+ * @p rule: one of the names above; @p object: whose it is (a clientId, a broker's address). The two are the problem's identity: raised again it keeps its age and takes
  * the new severity and text. The text says what an operator sees and, where it helps, what to do.
  */
 void problem_raise(const char *rule, const char *object, enum table_severity severity, const char *fmt, ...)

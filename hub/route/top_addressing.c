@@ -21,7 +21,6 @@
 #include "hub/route/route_store.h"
 #include "shm/base/text.h"
 
-#define PROBLEM "discovery-failed"
 #define SCHEME "http://"
 #define DEFAULT_PORT ":8080"
 #define DEFAULT_CLIENT_VERSION "V4_9_3"
@@ -78,7 +77,7 @@ static void refuse(struct top_addressing *top, enum top_addressing_refusal refus
     top->refused[refusal]++;
     top->last_error_ms = event_loop_now_ms(top->loop);
     text_copy(top->last_error, sizeof(top->last_error), reason, strlen(reason));
-    problem_raise(PROBLEM, top->url, TABLE_SEVERITY_WARN, "%s; %s", reason,
+    problem_raise(PROBLEM_DISCOVERY_FAILED, top->url, TABLE_SEVERITY_WARN, "%s; %s", reason,
                   top->list[0] ? "the last list stays in use" : "no nameserver is known, so nothing can be sent");
 }
 
@@ -124,7 +123,7 @@ static void take_list(struct top_addressing *top, const char *list)
     top->answers++;
     top->last_ok_ms = event_loop_now_ms(top->loop);
     top->last_error[0] = '\0';
-    problem_clear(PROBLEM, top->url);
+    problem_clear(PROBLEM_DISCOVERY_FAILED, top->url);
     top->from_store = false;
     if (news)
         text_copy(top->list, sizeof(top->list), list, strlen(list));
@@ -282,7 +281,7 @@ int top_addressing_init(struct top_addressing *top, struct event_loop *loop, str
 void top_addressing_deinit(struct top_addressing *top)
 {
     if (top->last_error[0])
-        problem_clear(PROBLEM, top->url);
+        problem_clear(PROBLEM_DISCOVERY_FAILED, top->url);
     top->get = http_get_cancel(top->get);
     if (top->resolving)
         resolver_cancel(top->resolver, top);

@@ -37,7 +37,7 @@ static void check_credentials(struct check *check, const struct cluster_config *
     acl_credentials_free(credentials);
 }
 
-static void check_tls(struct check *check, const struct cluster_config *cluster)
+static void check_tls_files(struct check *check, const struct cluster_config *cluster)
 {
     struct tls_context *context = NULL;
     struct tls_settings settings;
@@ -53,7 +53,7 @@ unsigned hub_check_files(const struct hub_config *config, config_report *report,
     struct check check = {.config = config, .report = report, .ctx = ctx};
     for (unsigned i = 0; i < config->cluster_count; i++) {
         check_credentials(&check, &config->clusters[i]);
-        check_tls(&check, &config->clusters[i]);
+        check_tls_files(&check, &config->clusters[i]);
     }
     return check.problems;
 }

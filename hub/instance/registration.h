@@ -3,7 +3,7 @@
  * UNREGISTER_CLIENT, one at a time per connection and strictly in order, because a
  * broker executes them in different pools.
  *
- * Three facts of every broker (spec, section 15) rule this module:
+ * Three facts of every broker, measured on 4.9.3 and on 5.3.3, rule this module:
  *  - a group once announced on a connection must go on being announced on it, or be unregistered on it; otherwise the broker
  *    closes the whole connection about 120 s later;
  *  - UNREGISTER_CLIENT of any group forgets clientId -> connection, and only the registration of a group that is new to the

@@ -25,7 +25,8 @@ struct tls_session *tls_session_free(struct tls_session *session);
 /** Goes on with the handshake as far as the socket allows. 0 done | -EAGAIN | -EPROTO, and tls_session_why() says what is wrong. */
 int tls_session_handshake(struct tls_session *session);
 
-/** As read(2): > 0; 0 the end; -1 with errno EAGAIN, or another one with tls_session_why(). Call again until EAGAIN:
+/**
+ * As read(2): > 0; 0 the end; -1 with errno EAGAIN, or another one with tls_session_why(). Call again until EAGAIN:
  * what was read from the socket in advance makes it readable no more.
  */
 ssize_t tls_session_read(struct tls_session *session, void *buf, size_t len);

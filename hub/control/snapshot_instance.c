@@ -116,7 +116,6 @@ static void add_queue_datas(struct place *p, struct table_route *row, const stru
 {
     row->brokers = route->broker_data_count;
     row->queue_datas = route->queue_data_count;
-    row->ordered = route->order_topic_conf.data != NULL;
     for (unsigned i = 0; i < route->queue_data_count; i++) {
         const struct queue_data *q = &route->queue_datas[i];
         row->perm |= (uint8_t)(q->perm & 7);
@@ -140,6 +139,7 @@ static void add_route(struct place *p, const struct topic_entry *topic)
         return;
     row->instance = p->index;
     row->source = (uint8_t)topic->source;
+    row->ordered = topic->info.order_topic;
     row->state = topic->source == ROUTE_NONE ? TABLE_ROUTE_MISSING : topic->info.count ? TABLE_ROUTE_OK : TABLE_ROUTE_NO_WRITABLE_QUEUE;
     row->references = topic->refs;
     row->fetches = topic->fetches;
@@ -272,7 +272,8 @@ static void fill_security(const struct place *p, struct table_instance *row)
 
 static void fill_responses(const struct response_table *responses, struct table_instance *row)
 {
-    row->pending = row->async_in_use = responses->count;
+    row->pending = responses->count;
+    row->async_in_use = response_table_async_in_use(responses);
     row->async_limit = responses->max;
     row->oneway_in_use = responses->oneways;
     row->oneway_limit = responses->oneways_max;

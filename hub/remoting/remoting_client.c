@@ -438,9 +438,9 @@ int remoting_client_take_oneway(struct remoting_client *client, struct response_
 static void share_credits(struct remoting_client *client)
 {
     struct response_table *t = &client->responses;
-    if (!(t->wanted && t->count < t->max) && !(t->oneway_wanted && t->oneways < t->oneways_max))
+    if (!response_table_may_retry(t))
         return;
-    t->wanted = t->oneway_wanted = false;
+    t->wanted = t->own_wanted = t->oneway_wanted = false;
     LIST_FOR_EACH_SAFE (it, next, &client->channels) {
         struct channel *ch = LIST_ENTRY(it, struct channel, link);
         if (ch->state == CHANNEL_CONNECTED && !list_is_empty(&ch->waiting))

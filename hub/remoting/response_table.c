@@ -25,7 +25,7 @@ void response_table_deinit(struct response_table *table)
 {
     free(table->slots);
     table->slots = NULL;
-    table->slot_count = table->count = 0;
+    table->slot_count = table->count = table->own_count = 0;
 }
 
 static struct response_future **slot_of(const struct response_table *table, uint32_t opaque)
@@ -73,11 +73,27 @@ void response_table_release_oneway(struct response_table *table)
     table->oneways--;
 }
 
+static bool has_async(const struct response_table *table)
+{
+    return response_table_async_in_use(table) < table->max;
+}
+
+static bool has_own(const struct response_table *table)
+{
+    return table->own_count < RESPONSE_TABLE_OWN_RESERVE;
+}
+
+bool response_table_may_retry(const struct response_table *table)
+{
+    return (table->wanted && has_async(table)) || (table->own_wanted && has_own(table)) ||
+           (table->oneway_wanted && table->oneways < table->oneways_max);
+}
+
 int response_table_add(struct response_table *table, struct response_future *future)
 {
-    if (table->count >= table->max + (future->own ? RESPONSE_TABLE_OWN_RESERVE : 0)) {
-        table->counters.refused_full++;
-        table->wanted = true;
+    if (future->own ? !has_own(table) : !has_async(table)) {
+        table->counters.refused_full += !future->own;
+        *(future->own ? &table->own_wanted : &table->wanted) = true;
         return -EAGAIN;
     }
     if (table->count >= table->slot_count / 2 && grow(table) < 0)
@@ -85,6 +101,7 @@ int response_table_add(struct response_table *table, struct response_future *fut
     future->opaque = response_table_draw(table);
     *slot_of(table, (uint32_t)future->opaque) = future;
     table->count++;
+    table->own_count += future->own;
     table->counters.added++;
     return 0;
 }
@@ -96,6 +113,7 @@ void response_table_remove(struct response_table *table, struct response_future 
         return;
     *slot = NULL;
     table->count--;
+    table->own_count -= future->own;
 }
 
 struct response_future *response_table_take(struct response_table *table, int32_t opaque, const struct channel *channel)

@@ -84,19 +84,21 @@ struct response_future {
 
 struct response_table_counters {
     uint64_t added, replied, expired, lost;
-    uint64_t late_or_unknown;   /* replies nobody waited for */
-    uint64_t wrong_channel;     /* reply on another connection than its request's */
-    uint64_t scans, scan_found; /* the backstop: runs, and futures the wheel had missed */
-    uint64_t refused_full, refused_oneway;
-    uint64_t suspicions; /* channels that were asked for a sign of life, because requests met silence */
+    uint64_t late_or_unknown;              /* replies nobody waited for */
+    uint64_t wrong_channel;                /* reply on another connection than its request's */
+    uint64_t scans, scan_found;            /* the backstop: runs, and futures the wheel had missed */
+    uint64_t refused_full, refused_oneway; /* senders that found no credit */
+    uint64_t suspicions;                   /* channels that were asked for a sign of life, because requests met silence */
 };
 
 struct response_table {
     struct response_future **slots;
-    uint32_t slot_count; /* power of two */
-    uint32_t count, max;
-    uint32_t oneways, oneways_max; /* encoded and not yet handed to the kernel; 4.9.3's oneway semaphore */
-    bool wanted, oneway_wanted;    /* somebody was refused since credits were shared out last */
+    uint32_t slot_count;                    /* power of two */
+    uint32_t count;                         /* of all futures in it */
+    uint32_t own_count;                     /* of these, the client's own: at most RESPONSE_TABLE_OWN_RESERVE */
+    uint32_t max;                           /* senders' credits; 4.9.3's async semaphore */
+    uint32_t oneways, oneways_max;          /* encoded and not yet handed to the kernel; 4.9.3's oneway semaphore */
+    bool wanted, own_wanted, oneway_wanted; /* somebody was refused since credits were shared out last */
     uint32_t next_opaque;
     struct response_table_counters counters;
 };
@@ -105,12 +107,21 @@ struct response_table {
 int response_table_init(struct response_table *table, uint32_t max);
 void response_table_deinit(struct response_table *table);
 
+/** Credits that senders have taken. */
+static inline uint32_t response_table_async_in_use(const struct response_table *table)
+{
+    return table->count - table->own_count;
+}
+
+/** Whether somebody was refused who would find a credit now. */
+bool response_table_may_retry(const struct response_table *table);
+
 /** Draws an opaque that belongs to no future. */
 int32_t response_table_draw(struct response_table *table);
 /** Takes a oneway credit and draws the opaque. 0 | -EAGAIN none left (counted); given back when every byte was written. */
 int response_table_add_oneway(struct response_table *table, struct response_future *future);
 void response_table_release_oneway(struct response_table *table);
-/** Gives @p future a fresh opaque and enters it. 0 | -EAGAIN full (counted) | -ENOMEM. */
+/** Gives @p future a fresh opaque and enters it. 0 | -EAGAIN no credit is left (a sender's is counted) | -ENOMEM. */
 int response_table_add(struct response_table *table, struct response_future *future);
 /** Takes out the future of @p opaque that was written to @p channel; NULL (counted) when there is none. */
 struct response_future *response_table_take(struct response_table *table, int32_t opaque, const struct channel *channel);

@@ -197,6 +197,20 @@ static void the_clients_own_requests_need_no_credit(void **state)
     assert_int_equal(table()->count, 1);
 }
 
+static void the_clients_own_requests_take_no_credit_from_senders(void **state)
+{
+    (void)state;
+    fx.config.client_async_semaphore = 1;
+    connect_brokers();
+    server->mute_code = REQUEST_HEART_BEAT;
+    for (unsigned i = 0; i < 400 && table()->count == 0; i++)
+        net_advance(&fx, 100);
+    assert_int_equal(table()->count, 1); /* the heartbeat, unanswered */
+    assert_int_equal(send_within(0, 1000)->outcome.outcome, SEND_STORED);
+    assert_int_equal(table()->count, 1);
+    assert_int_equal(table()->counters.refused_full, 0);
+}
+
 static void oneway_credits_belong_to_all_connections_of_the_instance(void **state)
 {
     (void)state;
@@ -462,6 +476,7 @@ int main(void)
         T(async_credits_hold_senders_back),
         T(a_credit_that_is_free_again_serves_other_connections_at_once),
         T(the_clients_own_requests_need_no_credit),
+        T(the_clients_own_requests_take_no_credit_from_senders),
         T(oneway_credits_belong_to_all_connections_of_the_instance),
         T(oneway_credits_survive_the_end_of_a_connection),
         T(a_try_ends_at_its_deadline_and_at_most_20_ms_late),

@@ -126,6 +126,39 @@ static void it_grows_with_its_futures_and_stops_at_its_limit(void **state)
     free(f);
 }
 
+static void senders_and_the_client_itself_have_credits_of_their_own(void **state)
+{
+    (void)state;
+    struct response_table t;
+    struct response_future sender[3] = {0}, *own = calloc(RESPONSE_TABLE_OWN_RESERVE + 1, sizeof(*own));
+    assert_non_null(own);
+    assert_int_equal(response_table_init(&t, 2), 0);
+    for (unsigned i = 0; i <= RESPONSE_TABLE_OWN_RESERVE; i++) {
+        own[i].own = true;
+        own[i].channel = &one;
+        assert_int_equal(response_table_add(&t, &own[i]), i < RESPONSE_TABLE_OWN_RESERVE ? 0 : -EAGAIN);
+    }
+    assert_int_equal(response_table_async_in_use(&t), 0);
+    assert_int_equal(t.counters.refused_full, 0);
+    add(&t, &sender[0]);
+    add(&t, &sender[1]);
+    assert_int_equal(response_table_add(&t, &sender[2]), -EAGAIN);
+    assert_int_equal(t.counters.refused_full, 1);
+    assert_int_equal(response_table_async_in_use(&t), 2);
+    assert_int_equal(t.count, RESPONSE_TABLE_OWN_RESERVE + 2);
+
+    assert_false(response_table_may_retry(&t));
+    response_table_remove(&t, &own[0]);
+    assert_true(response_table_may_retry(&t)); /* for the client's own that was refused */
+    t.own_wanted = false;
+    assert_false(response_table_may_retry(&t));
+    assert_ptr_equal(response_table_take(&t, sender[0].opaque, &one), &sender[0]);
+    assert_true(response_table_may_retry(&t));
+    assert_int_equal(response_table_async_in_use(&t), 1);
+    response_table_deinit(&t);
+    free(own);
+}
+
 static void found(void *ctx, struct response_future *future)
 {
     response_table_remove(ctx, future);
@@ -187,6 +220,7 @@ int main(void)
         cmocka_unit_test(opaques_wrap_like_javas_int),
         cmocka_unit_test(an_opaque_in_use_is_never_drawn),
         cmocka_unit_test(it_grows_with_its_futures_and_stops_at_its_limit),
+        cmocka_unit_test(senders_and_the_client_itself_have_credits_of_their_own),
         cmocka_unit_test(the_scan_finds_only_what_is_a_second_overdue),
         cmocka_unit_test(random_traffic_never_confuses_two_requests),
     };

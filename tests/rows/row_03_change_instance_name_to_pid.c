@@ -167,7 +167,7 @@ static struct mq_client_instance *get(const char *cluster, const char *addr, con
     struct mq_client_instance *in = NULL;
     const char *why = NULL;
     if (mq_client_manager_get_or_create(fx.manager, &key, &in, &why) != 0)
-        print_error("%s: %s\n", cluster, why ? why : "?");
+        print_error("%s: %s\n", cluster ? cluster : "", why ? why : "?");
     assert_non_null(in);
     return in;
 }

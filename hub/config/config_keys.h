@@ -18,13 +18,16 @@
  */
 #pragma once
 
+#include "shm/message/validators.h"
+
 #define HUB_KEYS(X) \
     X(runtime_dir, DIR, "", 0, 95, "", RESTART, \
       "Sockets, lock and instance table. Default: $RMQHUB_RUNTIME_DIR, else /run/rmqhub as root and " \
       "$XDG_RUNTIME_DIR/rmqhub otherwise. Created with mode 0750.") \
     X(state_dir, DIR, "", 0, 1023, "", RESTART, \
-      "Cached routes and kept instance names. Default: /var/lib/rmqhub as root, else $XDG_STATE_HOME/rmqhub or " \
-      "~/.local/state/rmqhub. Created with mode 0700.") \
+      "What outlives a hub: routes, brokers' addresses, the fetched nameserver list, instance names and the last good " \
+      "configuration. Default: /var/lib/rmqhub as root, else $XDG_STATE_HOME/rmqhub or ~/.local/state/rmqhub. " \
+      "Created with mode 0700.") \
     X(allow_uids, USERS, "", 0, 64, "", RELOAD, \
       "Users that may attach: numbers or names, comma-separated, or * for every user. The hub's own user and root " \
       "always may. They must be able to enter runtime_dir, too: its mode 0750 admits its group, chmod 0755 admits all. " \
@@ -40,7 +43,8 @@
       "How long a producer group stays registered after its last client left, so that a restarted process finds " \
       "it; 0 unregisters at once.") \
     X(idle_expiry_topic_ms, NUMBER, "ms", 60000, 604800000, "3600000", RESTART, \
-      "A topic that nobody used for this long is no longer refreshed from the nameserver.") \
+      "A topic that nobody used for this long is no longer refreshed from the nameserver, and leaves memory and " \
+      "state_dir.") \
     X(drain_timeout_ms, NUMBER, "ms", 0, 60000, "5000", RELOAD, "After SIGTERM, how long messages in flight may still finish.") \
     X(log_level, LOG_LEVEL, "", 0, 0, "info", RELOAD, "Least severe line written to stderr.") \
     X(log_format, LOG_FORMAT, "", 0, 0, "text", RELOAD, "Plain text, or one JSON object a line.") \
@@ -56,7 +60,7 @@
     X(namesrv_domain_subgroup, NAME, "", 1, 63, "nsaddr", RESTART, \
       "Last part of that URL: http://namesrv_domain:8080/rocketmq/namesrv_domain_subgroup.") \
     X(unit_name, NAME, "", 0, 63, "", RESTART, "Unit of clients that name none; part of the client id.") \
-    X(namespace, TOPIC, "", 0, 64, "", RESTART, \
+    X(namespace, TOPIC, "", 0, NAME_SPACE_MAX_LENGTH, "", RESTART, \
       "Namespace of producers that set none: put before groups and topics as NAMESPACE%. Default: none, or that of an " \
       "MQ_INST_ endpoint in namesrv_addr.") \
     X(client_ip, IPV4, "", 0, 15, "", RESTART, \
@@ -67,9 +71,9 @@
       "Period of heartbeats; a broker forgets a client after 120 s without one.") \
     X(mq_client_api_timeout_ms, NUMBER, "ms", 100, 60000, "3000", RESTART, \
       "Time that an answer to a route request, a heartbeat or an unregister may take.") \
-    X(create_topic_key, TOPIC, "", 1, 127, "TBW102", RESTART, \
+    X(create_topic_key, TOPIC, "", 1, TOPIC_MAX_LENGTH, "TBW102", RESTART, \
       "Topic whose queues a topic that does not exist yet takes, for producers that set none.") \
-    X(default_topic_queue_nums, NUMBER, "", 1, 1024, "4", RESTART, \
+    X(default_topic_queue_nums, NUMBER, "", 1, DEFAULT_TOPIC_QUEUE_NUMS_MAX, "4", RESTART, \
       "Queues that such a topic gets at most, for producers that set no number.") \
     X(connect_timeout_ms, NUMBER, "ms", 100, 60000, "3000", RESTART, "Time a TCP connect may take.") \
     X(client_channel_max_idle_time_ms, NUMBER, "ms", 0, 3600000, "120000", RESTART, \

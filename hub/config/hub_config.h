@@ -12,9 +12,10 @@
 
 #include "hub/config/config_keys.h"
 #include "hub/config/config_value.h"
+#include "shm/message/validators.h"
 
 #define CONFIG_CLUSTERS_MAX 16
-#define CONFIG_CLUSTER_NAME_CAP 33
+#define CONFIG_CLUSTER_NAME_CAP (CLUSTER_NAME_MAX_LENGTH + 1)
 #define CONFIG_DEFAULT_FILE "/etc/rmqhub/rmqhub.conf"
 #define CONFIG_LINE_CAP 2048
 

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "hub/protocol/codes.h"
+#include "hub/route/top_addressing.h"
 #include "shm/base/clock.h"
 #include "shm/base/text.h"
 
@@ -27,8 +28,8 @@ void client_config_init(struct client_config *config)
         .client_async_semaphore = 65535,
         .client_oneway_semaphore = 65535,
         .tcp_user_timeout_ms = 20000,
-        .namesrv_domain = "jmenv.tbsite.net",
-        .namesrv_domain_subgroup = "nsaddr",
+        .namesrv_domain = TOP_ADDRESSING_DEFAULT_DOMAIN,
+        .namesrv_domain_subgroup = TOP_ADDRESSING_DEFAULT_SUBGROUP,
         .create_topic_key = TOPIC_AUTO_CREATE,
         .default_topic_queue_nums = 4,
         .protocol_version = PROTOCOL_VERSION_4_9_3,

@@ -9,15 +9,12 @@
 #include <stdint.h>
 
 #include "hub/remoting/tls_settings.h"
+#include "shm/message/validators.h"
 
 #define CLIENT_ID_MAX 255 /* bytes of a clientId */
 #define INSTANCE_NAME_MAX 127
 #define UNIT_NAME_MAX 63
-#define CLUSTER_NAME_MAX 63
 #define NAMESRV_ADDR_MAX 1023 /* bytes of the whole list */
-#define TOPIC_NAME_MAX 127    /* 4.9.3: Validators */
-#define GROUP_NAME_MAX 255
-#define NAMESPACE_MAX 64
 
 #define DEFAULT_INSTANCE_NAME "DEFAULT"
 
@@ -38,10 +35,10 @@ struct client_config {
     uint32_t client_oneway_semaphore;            /* 65535: oneway requests not yet written, per instance */
     uint32_t tcp_user_timeout_ms;                /* 20000; 0: the kernel's */
     uint32_t max_response_bytes;                 /* 0: 16 MiB; a longer frame closes the connection */
-    char create_topic_key[TOPIC_NAME_MAX + 1];   /* TBW102 */
+    char create_topic_key[TOPIC_MAX_LENGTH + 1]; /* TBW102 */
     uint32_t default_topic_queue_nums;           /* 4 */
     char unit_name[UNIT_NAME_MAX + 1];           /* of clients that name none */
-    char name_space[NAMESPACE_MAX + 1];          /* of producers that set none; an MQ_INST_ endpoint's label stands here, too */
+    char name_space[NAME_SPACE_MAX_LENGTH + 1];  /* of producers that set none; an MQ_INST_ endpoint's label stands here, too */
     char namesrv_domain[256];                    /* jmenv.tbsite.net; counts without a nameserver list only */
     char namesrv_domain_subgroup[64];            /* nsaddr */
     struct tls_settings tls;

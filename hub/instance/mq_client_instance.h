@@ -37,7 +37,7 @@ struct mq_client_instance {
     struct mq_client_manager *manager;
     struct event_loop *loop;
     struct client_config config; /* a copy: what the configuration becomes later reaches it by mq_client_instance_reload() only */
-    char cluster[CLUSTER_NAME_MAX + 1];
+    char cluster[CLUSTER_NAME_MAX_LENGTH + 1];
     char namesrv_addr[NAMESRV_ADDR_MAX + 1];   /* as configured; "": HTTP discovery */
     char instance_name[INSTANCE_NAME_MAX + 1]; /* as in the clientId */
     char asked_name[INSTANCE_NAME_MAX + 1];    /* as in the key */
@@ -45,7 +45,6 @@ struct mq_client_instance {
     char client_id[CLIENT_ID_MAX + 1];
     uint32_t factory_index;                            /* 0, 1, ... in the order of creation (4.9.3's instanceIndex) */
     char *identity;                                    /* what it shares with nobody who differs in it; see instance_key.h */
-    uint32_t fingerprint;                              /* of that text; no secret is in it */
     uint32_t tls_fingerprint, credentials_fingerprint; /* of the settings, not of what the files contain; 0: none */
     char start_problem[192];                           /* why the last start failed, where errno does not say it */
     enum service_state state;

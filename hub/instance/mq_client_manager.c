@@ -125,7 +125,6 @@ static int fill_in(struct mq_client_manager *m, const struct resolved_key *key, 
     snprintf(in->unit_name, sizeof(in->unit_name), "%s", key->unit_name);
     snprintf(in->config.client_ip, sizeof(in->config.client_ip), "%s", client_ip);
     instance_key_tls_text(tls, sizeof(tls), key->config);
-    in->fingerprint = instance_key_fingerprint(key->identity);
     in->tls_fingerprint = instance_key_fingerprint(tls);
     in->credentials_fingerprint = instance_key_fingerprint(key->config->credentials_file);
     in->identity = strdup(key->identity);
@@ -149,7 +148,7 @@ static const char *describe(struct mq_client_manager *m, const struct mq_client_
 /* By the name that was asked for: a clientId may be another at the next try. */
 static void note_start(const struct mq_client_instance *in, int error)
 {
-    char object[CLUSTER_NAME_MAX + INSTANCE_NAME_MAX + 16];
+    char object[CLUSTER_NAME_MAX_LENGTH + INSTANCE_NAME_MAX + 16];
     snprintf(object, sizeof(object), "%s, instance %s", in->cluster, in->asked_name);
     if (error == 0)
         problem_clear(PROBLEM_INSTANCE_START, object);

@@ -25,7 +25,7 @@ enum producer_state {
 /** One producer group in one instance. */
 struct producer {
     struct mq_client_instance *instance;
-    char group[GROUP_NAME_MAX + 1];
+    char group[GROUP_MAX_LENGTH + 1];
     uint16_t group_len;
     uint16_t index; /* position in the table, stable: bit in the registrations */
     enum producer_state state;

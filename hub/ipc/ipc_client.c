@@ -44,12 +44,6 @@ static const char *who(const struct ipc_client *client)
     return text;
 }
 
-const char *ipc_client_state_name(enum ipc_client_state state)
-{
-    static const char *const names[] = {"ATTACHED", "DETACHED", "ENDING", "QUARANTINED"};
-    return names[state];
-}
-
 static void client_changed(struct ipc_client *client)
 {
     if (client->server->config.changed)
@@ -171,7 +165,7 @@ static enum shm_answer register_topic(struct ipc_client *client, const struct st
                                       const char **reason)
 {
     struct ipc_handle *owner = client->handles[handle->parent];
-    char topic[SHM_REGISTRATION_TEXT_BYTES + NAME_SPACE_MAX + 2];
+    char topic[SHM_REGISTRATION_TEXT_BYTES + NAME_SPACE_MAX_LENGTH + 2];
     if (!owner || owner->kind != SHM_KIND_PRODUCER) {
         *reason = "the topic's producer is not registered";
         return SHM_ANSWER_INVALID;
@@ -746,7 +740,6 @@ int ipc_client_new(struct ipc_client **out, struct ipc_server *server, const str
     text_escape(client->command, sizeof(client->command), n->request.command, strnlen(n->request.command, sizeof(n->request.command)));
     uint64_t now_ns = mono_now_ns();
     client->clock_offset_ns = ipc_clock_offset(now_ns, n->request.monotonic_ns, now_ns - server->looked_ns);
-    client->attached_ms = event_loop_now_ms(server->loop);
     client->attached_ns = event_loop_now_ns(server->loop);
     const char *why = build_client(client, n, status);
     close(n->c_fd);

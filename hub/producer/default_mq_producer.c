@@ -59,7 +59,7 @@ static int find_name_space(struct default_mq_producer *p, const struct client_co
 }
 
 struct wrapped_group {
-    char text[GROUP_RAW_MAX + NAME_SPACE_MAX + 3];
+    char text[GROUP_RAW_MAX + NAME_SPACE_MAX_LENGTH + 3];
     struct span name; /* in text; data == NULL: none was given */
 };
 

@@ -20,7 +20,7 @@
 #include "hub/producer/producer_config.h"
 #include "shm/base/list.h"
 
-#define NAME_SPACE_MAX 127u
+/* The seam for message traces: nothing in the hub sets either yet. The key access_channel is refused until a dispatcher exists. */
 
 /** 4.9.3's AccessChannel: whose cloud the trace goes to. */
 enum access_channel { ACCESS_CHANNEL_LOCAL, ACCESS_CHANNEL_CLOUD };
@@ -47,9 +47,9 @@ struct default_mq_producer_options {
 
 struct default_mq_producer {
     enum service_state service_state;
-    char group[GROUP_NAME_MAX + 1]; /* wrapped with its namespace */
+    char group[GROUP_MAX_LENGTH + 1]; /* wrapped with its namespace */
     uint16_t group_len;
-    char name_space[NAME_SPACE_MAX + 1];
+    char name_space[NAME_SPACE_MAX_LENGTH + 1];
     struct producer_settings settings;
     struct mq_client_instance *instance;
     struct list_link link;                  /* in producer->handles */

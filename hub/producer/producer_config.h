@@ -13,12 +13,12 @@
 #include "shm/base/bytes.h"
 #include "shm/message/validators.h"
 
-#define PRODUCER_HEADER_MAX (7u + GROUP_NAME_MAX + 7u + TOPIC_NAME_MAX + 7u + 10u)
+#define PRODUCER_HEADER_MAX (7u + GROUP_MAX_LENGTH + 7u + TOPIC_MAX_LENGTH + 7u + 10u)
 
 /** Not to be copied: it points into itself. */
 struct producer_settings {
     struct create_topic create; /* createTopicKey, defaultTopicQueueNums: the route of topics that do not exist yet */
-    char create_topic_key[TOPIC_NAME_MAX + 1];
+    char create_topic_key[TOPIC_MAX_LENGTH + 1];
     uint32_t max_message_size;
     uint16_t header_len;
     uint8_t header[PRODUCER_HEADER_MAX]; /* ext fields a, c and d of a send, ready in the binary encoding */

@@ -16,10 +16,10 @@
 #include "hub/route/route_store.h"
 #include "hub/route/topic_publish_info.h"
 #include "shm/base/bytes.h"
+#include "shm/message/validators.h"
 
 #define TOPICS_MAX 5000u /* per instance */
-#define TOPIC_ENTRY_NAME_MAX 127
-#define TOPIC_HEADER_MAX (TOPIC_ENTRY_NAME_MAX + 7u)
+#define TOPIC_HEADER_MAX (TOPIC_MAX_LENGTH + 7u)
 #define TOPIC_POLL_CONCURRENCY 64u /* route requests in flight during a poll */
 
 enum route_source {
@@ -50,7 +50,7 @@ struct topic_entry {
     struct topic_route_table *table;
     struct topic_entry *hash_next;
     struct list_link poll_link; /* in the table's queue of the present poll */
-    char name[TOPIC_ENTRY_NAME_MAX + 1];
+    char name[TOPIC_MAX_LENGTH + 1];
     uint8_t name_len;
     uint16_t header_len;
     uint8_t header[TOPIC_HEADER_MAX]; /* ext field b of a send, ready in the binary encoding */
@@ -66,7 +66,7 @@ struct topic_entry {
     uint64_t saved_ns;
     struct list_link waiting; /* response_future, parked until there is a route */
     uint32_t waiting_count;
-    char create_topic_key[TOPIC_ENTRY_NAME_MAX + 1]; /* of the first that waits: whose route will do if the topic does not exist */
+    char create_topic_key[TOPIC_MAX_LENGTH + 1]; /* of the first that waits: whose route will do if the topic does not exist */
     uint32_t create_topic_queue_nums;
     uint64_t body_hash; /* of the answer that the route was made from; the same again need not be read */
     size_t body_len;    /* 0: none */
@@ -78,7 +78,6 @@ struct topic_entry {
     uint32_t changes_told; /* how many there were at the last line about it */
     uint64_t told_ns;
     int32_t last_code; /* of the last reply; 17: does not exist */
-    int64_t last_error_ms;
     char last_error[192];
     uint64_t sends;
 };

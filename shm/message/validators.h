@@ -12,6 +12,8 @@
 
 #define GROUP_MAX_LENGTH 255u
 #define TOPIC_MAX_LENGTH 127u
+#define NAME_SPACE_MAX_LENGTH 127u  /* ours: 4.9.3 has none */
+#define CLUSTER_NAME_MAX_LENGTH 32u /* of a section of the hub's configuration */
 #define MAX_MESSAGE_SIZE (4u * 1024u * 1024u)
 #define PROPERTIES_MAX_LENGTH 32767u
 #define DEFAULT_TOPIC_QUEUE_NUMS_MAX 65535u

@@ -25,7 +25,7 @@
 
 /* What a broker holds of one connection. */
 struct model {
-    char groups[MODEL_GROUPS][GROUP_NAME_MAX + 1];
+    char groups[MODEL_GROUPS][GROUP_MAX_LENGTH + 1];
     unsigned count;
     bool reply_route;  /* clientId -> this connection */
     bool left_behind;  /* a group was missing from a heartbeat without having been unregistered */
@@ -303,7 +303,7 @@ static void a_group_that_nobody_knows_any_more_leaves_the_table(void **state)
 static void no_group_is_dropped_from_a_heartbeat(void **state)
 {
     (void)state;
-    char name[GROUP_NAME_MAX + 1];
+    char name[GROUP_MAX_LENGTH + 1];
     net_instance(&fx);
     for (unsigned i = 2; i < PRODUCER_GROUPS_MAX; i++) { /* with the longest names */
         snprintf(name, sizeof(name), "%0250u%05u", 0u, i);

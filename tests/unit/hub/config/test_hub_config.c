@@ -176,12 +176,29 @@ static void each_bad_cluster_value_is_named(void **state)
     assert_refused("[cluster a]\nnamesrv_addr = a:1\nunit_mode = true\n", 3, "unit_mode", "not honoured");
     assert_refused("[cluster a]\nnamesrv_addr = a:1\nnamespace = a.b\n", 3, "namespace", "percent signs");
     assert_refused("[cluster a]\nnamesrv_addr = a:1\ncreate_topic_key =\n", 3, "create_topic_key", "1 to 127");
+    assert_refused("[cluster a]\nnamesrv_addr = a:1\ndefault_topic_queue_nums = 65536\n", 3, "default_topic_queue_nums", "from 1 to 65535");
     assert_refused("[cluster a]\nnamesrv_addr = a:1\nuse_tls = yes\n", 3, "'yes'", "true or false");
     assert_refused("[cluster a]\nnamesrv_addr = a:1\ncredentials_file = etc/key\n", 3, "'etc/key'", "absolute path");
     assert_refused("[cluster a]\nnamesrv_domain = a:b:c\n", 2, "namesrv_domain", "host or host:port");
     assert_refused("[cluster a]\nnamesrv_addr = a:1\nuse_tls = true\ntls_server_name = a b\n", 4, "tls_server_name", "a host name");
     assert_refused("[cluster a]\nnamesrv_addr = a:1\nclient_worker_threads = 0\n", 3, "client_worker_threads", "from 1 to 1024");
     assert_refused("[cluster a]\nnamesrv_addr = a:1\nwrite_buffer_low_water_mark_bytes = 2000000\n", 3, "above", "0 to 1048576");
+}
+
+/* A producer may set the same for itself: the limits are those of the library. */
+static void what_a_producer_may_set_a_cluster_may_set(void **state)
+{
+    (void)state;
+    char text[256], name[NAME_SPACE_MAX_LENGTH + 2];
+    memset(name, 'n', sizeof(name));
+    name[NAME_SPACE_MAX_LENGTH] = '\0';
+    snprintf(text, sizeof(text), "[cluster a]\nnamespace = %s\ndefault_topic_queue_nums = 65535\n", name);
+    struct hub_config *c = load_ok(text, (struct config_arguments){0});
+    assert_string_equal(c->clusters[0].keys.namespace.text, name);
+    assert_int_equal(c->clusters[0].keys.default_topic_queue_nums, DEFAULT_TOPIC_QUEUE_NUMS_MAX);
+    hub_config_free(c);
+    snprintf(text, sizeof(text), "[cluster a]\nnamespace = %sn\n", name);
+    assert_refused(text, 2, "namespace", "0 to 127");
 }
 
 static void settings_that_contradict_each_other_are_refused_with_what_to_do(void **state)
@@ -526,6 +543,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(the_command_line_overrides_environment_and_file, setup, teardown),
         cmocka_unit_test_setup_teardown(each_bad_line_is_named_with_what_is_allowed, setup, teardown),
         cmocka_unit_test_setup_teardown(each_bad_cluster_value_is_named, setup, teardown),
+        cmocka_unit_test_setup_teardown(what_a_producer_may_set_a_cluster_may_set, setup, teardown),
         cmocka_unit_test_setup_teardown(settings_that_contradict_each_other_are_refused_with_what_to_do, setup, teardown),
         cmocka_unit_test_setup_teardown(a_cluster_without_addresses_uses_the_variable_or_http_discovery, setup, teardown),
         cmocka_unit_test_setup_teardown(a_setting_without_meaning_is_accepted_and_says_why_it_does_nothing, setup, teardown),

@@ -20,12 +20,6 @@
 #define NO_HEARTBEAT UINT64_MAX
 #define LATE_OBJECT_MAX sizeof(((struct problem *)0)->object)
 
-const char *registration_step_name(enum registration_step step)
-{
-    static const char *const names[] = {"IDLE", "HEARTBEAT", "UNREGISTER", "MARKER"};
-    return names[step];
-}
-
 static bool bit_get(const uint64_t *bits, unsigned i)
 {
     return bits[i / 64] >> (i % 64) & 1;

@@ -82,5 +82,3 @@ static inline void registration_before_send(struct channel *channel, const struc
     if (reg && !(reg->announced[producer->index / 64] >> (producer->index % 64) & 1))
         registration_announce_now(reg);
 }
-
-const char *registration_step_name(enum registration_step step);

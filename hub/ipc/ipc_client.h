@@ -55,7 +55,6 @@ struct ipc_client {
     char reason[160]; /* why it was quarantined */
     uint8_t nonce[SHM_NONCE_BYTES];
     int64_t clock_offset_ns; /* hub's clock minus the client's; 0 in the same time namespace */
-    int64_t attached_ms;     /* wall clock */
     uint64_t attached_ns, last_submit_ns;
     uint64_t seen_want;
     const struct shm_c *c;
@@ -119,5 +118,3 @@ void ipc_client_free(struct ipc_client *client);
 
 /** Whose message it is; NULL when its client is gone. For the instance table. */
 const struct ipc_client *ipc_client_of_send(const struct send_request *send);
-
-const char *ipc_client_state_name(enum ipc_client_state state);

@@ -93,16 +93,6 @@ static void acl_free(struct rpc_hook *hook)
 
 static const struct rpc_hook_ops acl_ops = {.before_request = before_request, .free = acl_free};
 
-/* Of the access key alone, which every request carries in the clear. */
-static void set_fingerprint(struct acl_hook *acl)
-{
-    struct span key = acl_credentials_access_key(acl->credentials);
-    uint64_t h = UINT64_C(14695981039346656037); /* FNV-1a */
-    for (size_t i = 0; i < key.len; i++)
-        h = (h ^ (uint8_t)key.data[i]) * UINT64_C(1099511628211);
-    snprintf(acl->hook.fingerprint, sizeof(acl->hook.fingerprint), "%016llx", (unsigned long long)h);
-}
-
 int acl_client_rpc_hook_new(struct rpc_hook **out, const char *credentials_file, char *why, size_t cap)
 {
     struct acl_hook *acl = calloc(1, sizeof(*acl));
@@ -111,13 +101,11 @@ int acl_client_rpc_hook_new(struct rpc_hook **out, const char *credentials_file,
         return -ENOMEM;
     }
     acl->hook.ops = &acl_ops;
-    acl->hook.refs = 1;
     int r = acl_credentials_load(&acl->credentials, credentials_file, why, cap);
     if (r < 0) {
         free(acl);
         return r;
     }
-    set_fingerprint(acl);
     struct span token = acl_credentials_security_token(acl->credentials);
     acl->hook.fields_max = token.data ? 3 : 2;
     acl->hook.bytes_max = strlen(KEY_ACCESS_KEY KEY_SIGNATURE) + acl_credentials_access_key(acl->credentials).len + ACL_SIGNATURE_LEN;

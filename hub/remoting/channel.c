@@ -41,12 +41,6 @@ const char *channel_state_name(enum channel_state state)
     return names[state];
 }
 
-const char *channel_event_name(enum channel_event event)
-{
-    static const char *const names[] = {"CONNECT", "CLOSE", "EXCEPTION", "IDLE"};
-    return names[event];
-}
-
 /* Whoever calls this looks at the state afterwards. */
 static void tell(struct channel *ch, enum channel_event event)
 {
@@ -72,7 +66,6 @@ static void note_error(struct channel *ch, int error, const char *what)
         snprintf(ch->last_error, sizeof(ch->last_error), "%s: %s", what, strerror(error));
     else
         text_copy(ch->last_error, sizeof(ch->last_error), what, strlen(what));
-    ch->last_error_ms = event_loop_now_ms(ch->client->loop);
 }
 
 /* ---- buffers ---- */

@@ -93,13 +93,11 @@ struct channel {
     uint64_t state_since_ns;
     uint64_t connected_ns; /* start of the present connection */
     uint64_t last_read_ns, last_write_ns;
-    int64_t last_error_ms; /* wall clock of last_error, 0: none */
     char last_error[160];
     struct channel_counters counters;
     void *session; /* the registration kept by the instance on this connection */
 };
 
-const char *channel_event_name(enum channel_event event);
 const char *channel_state_name(enum channel_state state);
 
 /**

@@ -87,14 +87,14 @@ void remoting_client_deinit(struct remoting_client *client)
     client->channel_count = 0;
     deadline_wheel_deinit(&client->deadlines);
     response_table_deinit(&client->responses);
-    client->hook = rpc_hook_unref(client->hook);
+    client->hook = rpc_hook_free(client->hook);
     client->tls = tls_context_unref(client->tls);
     client->loop = NULL;
 }
 
 void remoting_client_set_hook(struct remoting_client *client, struct rpc_hook *hook)
 {
-    rpc_hook_unref(client->hook);
+    rpc_hook_free(client->hook);
     client->hook = hook;
 }
 

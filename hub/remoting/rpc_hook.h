@@ -41,17 +41,13 @@ struct rpc_hook_ops {
 
 struct rpc_hook {
     const struct rpc_hook_ops *ops;
-    uint32_t refs;
-    unsigned fields_max;  /* most fields that before_request() adds; fewer cost a move of the body */
-    size_t bytes_max;     /* and most bytes of their keys and values */
-    const char *reason;   /* of the last refusal; the hook's own text */
-    char fingerprint[17]; /* tells two hooks apart for people, and gives no secret away */
-    uint64_t requests, refused, responses;
+    unsigned fields_max; /* most fields that before_request() adds; fewer cost a move of the body */
+    size_t bytes_max;    /* and most bytes of their keys and values */
+    const char *reason;  /* of the last refusal; the hook's own text */
 };
 
-struct rpc_hook *rpc_hook_ref(struct rpc_hook *hook);
 /** NULL is fine. */
-struct rpc_hook *rpc_hook_unref(struct rpc_hook *hook);
+struct rpc_hook *rpc_hook_free(struct rpc_hook *hook);
 
 /** Nothing is added without a hook (NULL). 0, or -EACCES: refused, hook->reason says why. */
 int rpc_hook_before_request(struct rpc_hook *hook, struct rpc_request *request);

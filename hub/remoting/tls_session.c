@@ -114,13 +114,34 @@ int tls_session_new(struct tls_session **out, struct tls_context *context, int f
     return 0;
 }
 
+/* Sends what lies here. True when nothing is left; false: wait for the socket, or errno is not EAGAIN. */
+static bool flush(struct tls_session *s)
+{
+    char *data;
+    errno = EAGAIN;
+    long len = BIO_get_mem_data(s->out, &data);
+    if (len <= 0)
+        return true;
+    ssize_t n = send(s->fd, data, (size_t)len, MSG_NOSIGNAL | MSG_DONTWAIT);
+    if (n < 0) {
+        if (errno == EINTR || errno == ENOBUFS)
+            errno = EAGAIN;
+        return false;
+    }
+    char sent[4096];
+    for (ssize_t left = n; left > 0;) /* there is no other way to drop bytes of a memory BIO */
+        left -= BIO_read(s->out, sent, left < (ssize_t)sizeof(sent) ? (int)left : (int)sizeof(sent));
+    errno = EAGAIN;
+    return n == len;
+}
+
 struct tls_session *tls_session_free(struct tls_session *s)
 {
     if (!s)
         return NULL;
     ERR_clear_error();
     if (s->handshaken && !s->failed && tls_session_unsent(s) == 0 && SSL_shutdown(s->ssl) >= 0)
-        tls_session_flush(s);
+        flush(s);
     SSL_free(s->ssl);
     ERR_clear_error();
     tls_context_unref(s->context);
@@ -214,33 +235,13 @@ size_t tls_session_unsent(const struct tls_session *s)
     return BIO_ctrl_pending(s->out);
 }
 
-bool tls_session_flush(struct tls_session *s)
-{
-    char *data;
-    errno = EAGAIN;
-    long len = BIO_get_mem_data(s->out, &data);
-    if (len <= 0)
-        return true;
-    ssize_t n = send(s->fd, data, (size_t)len, MSG_NOSIGNAL | MSG_DONTWAIT);
-    if (n < 0) {
-        if (errno == EINTR || errno == ENOBUFS)
-            errno = EAGAIN;
-        return false;
-    }
-    char sent[4096];
-    for (ssize_t left = n; left > 0;) /* there is no other way to drop bytes of a memory BIO */
-        left -= BIO_read(s->out, sent, left < (ssize_t)sizeof(sent) ? (int)left : (int)sizeof(sent));
-    errno = EAGAIN;
-    return n == len;
-}
-
 int tls_session_handshake(struct tls_session *s)
 {
     ERR_clear_error();
     errno = 0;
     int n = SSL_do_handshake(s->ssl);
     int error = errno, ssl_error = n == 1 ? 0 : SSL_get_error(s->ssl, n);
-    bool flushed = tls_session_flush(s); /* an alert, too, should reach the peer */
+    bool flushed = flush(s); /* an alert, too, should reach the peer */
     int send_error = errno;
     if (n != 1 && ssl_error != SSL_ERROR_WANT_READ && ssl_error != SSL_ERROR_WANT_WRITE) {
         say_failure(s, ssl_error, error);
@@ -276,7 +277,7 @@ ssize_t tls_session_write(struct tls_session *s, const void *buf, size_t len)
 {
     size_t taken = 0;
     while (taken < len) {
-        if (!tls_session_flush(s))
+        if (!flush(s))
             return taken || errno == EAGAIN ? (ssize_t)taken : -1;
         size_t part = len - taken < RECORD_MAX ? len - taken : RECORD_MAX;
         ERR_clear_error();
@@ -292,7 +293,7 @@ ssize_t tls_session_write(struct tls_session *s, const void *buf, size_t len)
         }
         taken += (size_t)n;
     }
-    if (!tls_session_flush(s) && errno != EAGAIN && taken == 0)
+    if (!flush(s) && errno != EAGAIN && taken == 0)
         return -1;
     return (ssize_t)taken;
 }

@@ -35,8 +35,6 @@ ssize_t tls_session_read(struct tls_session *session, void *buf, size_t len);
  * here (tls_session_unsent()). >= 0, or -1 with errno.
  */
 ssize_t tls_session_write(struct tls_session *session, const void *buf, size_t len);
-/** Sends what lies here. True when nothing is left; false: wait for the socket, or errno is not EAGAIN. */
-bool tls_session_flush(struct tls_session *session);
 /** Encrypted bytes that the socket has not taken yet. */
 size_t tls_session_unsent(const struct tls_session *session);
 

@@ -151,7 +151,6 @@ int name_server_update_list(struct name_server *ns, const char *list)
     use_list(ns, &parsed);
     ns->chosen = chosen[0] ? index_of(ns->addresses, ns->count, chosen) : -1;
     ns->list_changes++;
-    ns->list_changed_ms = event_loop_now_ms(ns->client->loop);
     LOG_INFO("nameserver", "list changed: %s", list);
     name_server_tidy(ns);
     return 1;

@@ -24,8 +24,7 @@ struct name_server {
     uint64_t requests, failures;
     uint64_t silences; /* calls that a living connection did not answer */
     uint64_t list_changes;
-    int64_t list_changed_ms; /* wall clock, 0: never since the start */
-    int64_t last_ok_ms;      /* wall clock, 0: never */
+    int64_t last_ok_ms; /* wall clock, 0: never */
     char last_error[192];
 };
 

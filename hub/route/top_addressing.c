@@ -75,7 +75,6 @@ static int split_url(struct top_addressing *top)
 static void refuse(struct top_addressing *top, enum top_addressing_refusal refusal, const char *reason)
 {
     top->refused[refusal]++;
-    top->last_error_ms = event_loop_now_ms(top->loop);
     text_copy(top->last_error, sizeof(top->last_error), reason, strlen(reason));
     problem_raise(PROBLEM_DISCOVERY_FAILED, top->url, TABLE_SEVERITY_WARN, "%s; %s", reason,
                   top->list[0] ? "the last list stays in use" : "no nameserver is known, so nothing can be sent");

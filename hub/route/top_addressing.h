@@ -64,7 +64,7 @@ struct top_addressing {
     uint64_t saved_ns;
     uint64_t fetches, answers, changes;
     uint64_t refused[TOP_ADDRESSING_REFUSALS];
-    int64_t last_ok_ms, last_error_ms; /* wall clock, 0: never; of saving while from_store */
+    int64_t last_ok_ms; /* wall clock, 0: never; of saving while from_store */
     char last_error[192];
 };
 

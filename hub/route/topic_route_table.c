@@ -126,7 +126,6 @@ static void note_failure(struct topic_entry *entry, const char *reason)
 {
     entry->fetch_failures++;
     entry->failures_in_a_row++;
-    entry->last_error_ms = event_loop_now_ms(entry->table->loop);
     text_copy(entry->last_error, sizeof(entry->last_error), reason, strlen(reason));
 }
 
@@ -721,6 +720,12 @@ static bool is_idle(const struct topic_entry *e, uint64_t now)
     const struct topic_route_table *t = e->table;
     bool pinned = e->refs > 0 && strcmp(e->name, t->create_topic_key) == 0;
     return !pinned && !e->dormant && !e->fetching && e->waiting_count == 0 && now - e->last_used_ns > t->idle_expiry_ns;
+}
+
+bool topic_route_table_uses(const struct topic_route_table *t, const char *scope, const char *topic)
+{
+    const struct topic_entry *e = strcmp(t->cluster, scope) == 0 ? topic_route_table_find(t, topic, strlen(topic)) : NULL;
+    return e && !e->dormant && !is_idle(e, event_loop_now_ns(t->loop));
 }
 
 static void put_to_sleep(struct topic_entry *e)

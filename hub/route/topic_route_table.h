@@ -140,6 +140,8 @@ void topic_entry_refresh(struct topic_entry *entry);
 void topic_route_table_poll(struct topic_route_table *table);
 /** Topics unused for longer than the expiry are forgotten, in the store too; those that somebody holds go dormant. Returns how many. */
 unsigned topic_route_table_expire(struct topic_route_table *table);
+/** True while @p topic is neither idle nor dormant here, and its route is kept under @p scope. */
+bool topic_route_table_uses(const struct topic_route_table *table, const char *scope, const char *topic);
 /** cleanOfflineBroker: forgets addresses that occur in no stored route. Returns how many brokers changed. */
 unsigned topic_route_table_clean_brokers(struct topic_route_table *table);
 

@@ -40,7 +40,6 @@ static void note_start(struct scheduled_task *task, uint64_t now)
     if (task->last_late_ns > task->worst_late_ns)
         task->worst_late_ns = task->last_late_ns;
     task->last_start_ns = now;
-    task->last_start_ms = event_loop_now_ms(task->timer.loop);
     task->runs++;
 }
 

@@ -20,7 +20,6 @@ struct scheduled_task {
     struct loop_timer timer;
     uint64_t next_ns;       /* monotonic */
     uint64_t last_start_ns; /* 0: never ran */
-    int64_t last_start_ms;  /* wall clock */
     uint64_t last_duration_ns, worst_duration_ns;
     uint64_t last_late_ns, worst_late_ns; /* start behind the plan */
     uint64_t runs;

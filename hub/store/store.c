@@ -292,7 +292,6 @@ static uint64_t writer_commit(struct store *store)
     if (r == 0) {
         store->status.commits++;
         store->status.last_commit_ns = took_ns;
-        store->status.last_commit_ms = wall_now_ms();
         state_set(store, STORE_OK, 0);
         return start_ns + took_ns + COMMIT_INTERVAL_NS;
     }
@@ -585,10 +584,4 @@ void store_status(struct store *store, struct store_status *out)
     pthread_mutex_lock(&store->lock);
     *out = store->status;
     pthread_mutex_unlock(&store->lock);
-}
-
-const char *store_state_name(enum store_state state)
-{
-    static const char *const names[] = {"ok", "disk full", "off"};
-    return names[state];
 }

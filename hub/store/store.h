@@ -32,7 +32,6 @@ struct store_status {
     size_t bytes;
     uint64_t commits, failures, evicted;
     uint64_t last_commit_ns; /* how long it took */
-    int64_t last_commit_ms;  /* wall clock; 0: none in this run */
 };
 
 /**
@@ -78,4 +77,3 @@ unsigned store_forget_unused(struct store *store, const char *kind, int64_t befo
 int store_instance_name(struct store *store, const char *key_text, char *out, size_t cap);
 
 void store_status(struct store *store, struct store_status *out);
-const char *store_state_name(enum store_state state);

@@ -17,6 +17,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "hub/instance/instance_key.h"
 #include "hub/metrics/problems.h"
 #include "hub/protocol/codes.h"
 #include "shm/base/log.h"
@@ -157,10 +158,10 @@ static void other_credentials_or_tls_settings_never_share(void **state)
         for (unsigned k = 0; k < i; k++) {
             assert_ptr_not_equal(all[i], all[k]);
             assert_string_not_equal(all[i]->client_id, all[k]->client_id);
-            assert_int_not_equal(all[i]->fingerprint, all[k]->fingerprint);
+            assert_string_not_equal(all[i]->identity, all[k]->identity);
         }
     char expected[64];
-    snprintf(expected, sizeof(expected), "192.0.2.2@app#%08x", all[SIGNED]->fingerprint);
+    snprintf(expected, sizeof(expected), "192.0.2.2@app#%08x", instance_key_fingerprint(all[SIGNED]->identity));
     assert_string_equal(all[SIGNED]->client_id, expected);
     assert_int_equal(all[HOME]->credentials_fingerprint, 0);
     assert_int_equal(all[HOME]->tls_fingerprint, 0);

@@ -32,7 +32,7 @@ static struct remoting_client client;
 static struct remoting_client_settings settings;
 static struct channel *channel;
 static struct fake_server *server;
-static char heard[256]; /* events, a letter each */
+static char heard[256]; /* events, in words */
 
 static struct {
     unsigned count;
@@ -43,10 +43,11 @@ static struct {
 
 static void on_event(void *ctx, struct channel *ch, enum channel_event event)
 {
+    static const char *const names[] = {"CONNECT", "CLOSE", "EXCEPTION", "IDLE"};
     size_t len = strlen(heard);
     assert_ptr_equal(ctx, &fx);
     assert_ptr_equal(ch, channel);
-    snprintf(heard + len, sizeof(heard) - len, "%s%s", len ? " " : "", channel_event_name(event));
+    snprintf(heard + len, sizeof(heard) - len, "%s%s", len ? " " : "", names[event]);
 }
 
 static void on_result(void *ctx, struct channel *ch, const struct invoke_result *result)

@@ -47,41 +47,6 @@ int rmqhub_producer_new(rmqhub_t *hub, const char *group, rmqhub_producer_t **ou
     return RMQHUB_OK;
 }
 
-static int set_string(rmqhub_producer_t *p, enum shm_registration_string which, const char *value)
-{
-    if (!p || !value || strlen(value) >= sizeof(p->strings[0]))
-        return RMQHUB_ERR_INVALID_ARGUMENT;
-    if (atomic_load(&p->state) != CREATE_JUST)
-        return RMQHUB_ERR_STATE;
-    text_copy(p->strings[which], sizeof(p->strings[0]), value, strlen(value));
-    return RMQHUB_OK;
-}
-
-int rmqhub_producer_set_cluster(rmqhub_producer_t *p, const char *cluster)
-{
-    return set_string(p, SHM_STRING_CLUSTER, cluster);
-}
-
-int rmqhub_producer_set_namesrv(rmqhub_producer_t *p, const char *namesrv_addr)
-{
-    return set_string(p, SHM_STRING_NAMESRV, namesrv_addr);
-}
-
-int rmqhub_producer_set_instance_name(rmqhub_producer_t *p, const char *name)
-{
-    return set_string(p, SHM_STRING_INSTANCE, name);
-}
-
-int rmqhub_producer_set_unit_name(rmqhub_producer_t *p, const char *name)
-{
-    return set_string(p, SHM_STRING_UNIT, name);
-}
-
-int rmqhub_producer_set_namespace(rmqhub_producer_t *p, const char *name_space)
-{
-    return set_string(p, SHM_STRING_NAMESPACE, name_space);
-}
-
 /* A setter's answer, given the rule that its value breaks (NULL: none). */
 static int may_set(rmqhub_producer_t *p, const char *broken_rule)
 {
@@ -95,6 +60,43 @@ static int may_set(rmqhub_producer_t *p, const char *broken_rule)
     return broken_rule ? RMQHUB_ERR_INVALID_ARGUMENT : state != CREATE_JUST ? RMQHUB_ERR_STATE : RMQHUB_OK;
 }
 
+static int set_string(rmqhub_producer_t *p, enum shm_registration_string which, const char *value, const char *broken_rule)
+{
+    if (!p || !value)
+        return RMQHUB_ERR_INVALID_ARGUMENT;
+    if (!broken_rule && strlen(value) >= sizeof(p->strings[0]))
+        broken_rule = "a text of a setting is longer than 511 bytes";
+    int r = may_set(p, broken_rule);
+    if (r == RMQHUB_OK)
+        text_copy(p->strings[which], sizeof(p->strings[0]), value, strlen(value));
+    return r;
+}
+
+int rmqhub_producer_set_cluster(rmqhub_producer_t *p, const char *cluster)
+{
+    return set_string(p, SHM_STRING_CLUSTER, cluster, NULL);
+}
+
+int rmqhub_producer_set_namesrv(rmqhub_producer_t *p, const char *namesrv_addr)
+{
+    return set_string(p, SHM_STRING_NAMESRV, namesrv_addr, NULL);
+}
+
+int rmqhub_producer_set_instance_name(rmqhub_producer_t *p, const char *name)
+{
+    return set_string(p, SHM_STRING_INSTANCE, name, NULL);
+}
+
+int rmqhub_producer_set_unit_name(rmqhub_producer_t *p, const char *name)
+{
+    return set_string(p, SHM_STRING_UNIT, name, NULL);
+}
+
+int rmqhub_producer_set_namespace(rmqhub_producer_t *p, const char *name_space)
+{
+    return set_string(p, SHM_STRING_NAMESPACE, name_space, NULL);
+}
+
 int rmqhub_producer_set_group(rmqhub_producer_t *p, const char *group)
 {
     if (!p)
@@ -102,15 +104,12 @@ int rmqhub_producer_set_group(rmqhub_producer_t *p, const char *group)
     int r = may_set(p, NULL);
     if (r == RMQHUB_OK)
         r = check_group(p->hub, group);
-    return r == RMQHUB_OK ? set_string(p, SHM_STRING_NAME, group) : r;
+    return r == RMQHUB_OK ? set_string(p, SHM_STRING_NAME, group, NULL) : r;
 }
 
 int rmqhub_producer_set_create_topic_key(rmqhub_producer_t *p, const char *topic)
 {
-    if (!p || !topic)
-        return RMQHUB_ERR_INVALID_ARGUMENT;
-    int r = may_set(p, validate_create_topic_key(span_of(topic)));
-    return r == RMQHUB_OK ? set_string(p, SHM_STRING_CREATE_TOPIC_KEY, topic) : r;
+    return set_string(p, SHM_STRING_CREATE_TOPIC_KEY, topic, topic ? validate_create_topic_key(span_of(topic)) : NULL);
 }
 
 int rmqhub_producer_set_default_topic_queue_nums(rmqhub_producer_t *p, uint32_t queue_nums)

@@ -147,8 +147,10 @@ RMQHUB_API const char *rmqhub_last_problem(rmqhub_t *hub, char *buf, size_t cap)
 typedef struct rmqhub_producer rmqhub_producer_t;
 
 /**
- * A producer of @p group, in 4.9.3's state CREATE_JUST. Setters work until it is started.
- * @return GROUP_ILLEGAL (null, blank, longer than 255, characters outside [%|a-zA-Z0-9_-], or DEFAULT_PRODUCER), NO_MEMORY.
+ * A producer of @p group, in 4.9.3's state CREATE_JUST. Setters work until it is started: each may return INVALID_ARGUMENT,
+ * STATE (started already) and FORKED, and rmqhub_last_problem names the broken rule or the state.
+ * @return GROUP_ILLEGAL (null, blank, longer than 255, characters outside [%|a-zA-Z0-9_-], or DEFAULT_PRODUCER), INVALID_ARGUMENT,
+ *         FORKED, NO_MEMORY.
  */
 RMQHUB_API int rmqhub_producer_new(rmqhub_t *hub, const char *group, rmqhub_producer_t **out);
 /** Which [cluster NAME] of the hub's configuration to use; default: its first one. */
@@ -159,12 +161,12 @@ RMQHUB_API int rmqhub_producer_set_namesrv(rmqhub_producer_t *p, const char *nam
 RMQHUB_API int rmqhub_producer_set_instance_name(rmqhub_producer_t *p, const char *name);
 RMQHUB_API int rmqhub_producer_set_unit_name(rmqhub_producer_t *p, const char *name);
 RMQHUB_API int rmqhub_producer_set_namespace(rmqhub_producer_t *p, const char *name_space);
-/** Another group, for a start that was refused with DUPLICATE_GROUP. GROUP_ILLEGAL as rmqhub_producer_new. */
+/** Another group, for a start that was refused with DUPLICATE_GROUP. STATE and FORKED as every setter; GROUP_ILLEGAL as
+ * rmqhub_producer_new. */
 RMQHUB_API int rmqhub_producer_set_group(rmqhub_producer_t *p, const char *group);
 /**
  * 4.9.3's createTopicKey and defaultTopicQueueNums (1 to 65535): a topic that does not exist yet is made by a broker that has
- * the key's topic, with at most so many queues. Defaults: the hub's configuration, there TBW102 and 4. INVALID_ARGUMENT:
- * rmqhub_last_problem names the rule.
+ * the key's topic, with at most so many queues. Defaults: the hub's configuration, there TBW102 and 4.
  */
 RMQHUB_API int rmqhub_producer_set_create_topic_key(rmqhub_producer_t *p, const char *topic);
 RMQHUB_API int rmqhub_producer_set_default_topic_queue_nums(rmqhub_producer_t *p, uint32_t queue_nums);
@@ -173,9 +175,11 @@ RMQHUB_API int rmqhub_producer_set_max_message_size(rmqhub_producer_t *p, uint32
 
 /**
  * Registers the group with the hub; blocks until it answered or @p deadline_ns passed. Needs no server to be up.
- * @return STATE (started before; the state is named by rmqhub_last_problem), DUPLICATE_GROUP (same group twice in this
- *         process under an explicit instance name; state is CREATE_JUST again), PERMISSION, LIMIT, REFUSED, TIMEOUT, FORKED.
- *         After TIMEOUT and HUB_DRAINING, too, it may be started again: no hub has started it. Any other error leaves START_FAILED.
+ * @return INVALID_ARGUMENT (no producer), FORKED, STATE (not in CREATE_JUST; rmqhub_last_problem names the state): nothing changed.
+ *         DUPLICATE_GROUP (same group twice in this process under an explicit instance name), TIMEOUT, HUB_DRAINING: the state
+ *         is CREATE_JUST again, so it may be started again.
+ *         REFUSED (the hub's rules, for example a group that is too long in its namespace), PERMISSION, LIMIT, VERSION,
+ *         QUARANTINED: the state is START_FAILED for good.
  */
 RMQHUB_API int rmqhub_producer_start(rmqhub_producer_t *p, uint64_t deadline_ns);
 

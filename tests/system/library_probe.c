@@ -132,6 +132,7 @@ static void states(void)
     CHECK_ERROR(rmqhub_producer_start(p, in_ms(1000)), RMQHUB_ERR_STATE);
     CHECK(strstr(rmqhub_last_problem(hub, text, sizeof(text)), "RUNNING"), "%s", text);
     CHECK_ERROR(rmqhub_producer_set_unit_name(p, "late"), RMQHUB_ERR_STATE);
+    CHECK(strstr(rmqhub_last_problem(hub, text, sizeof(text)), "takes no setting: its state is RUNNING"), "%s", text);
     CHECK_ERROR(rmqhub_producer_shutdown(p, RMQHUB_SHUTDOWN_FINAL, in_ms(3000)), RMQHUB_OK);
     CHECK_ERROR(rmqhub_send(p, m, in_ms(100), NULL), RMQHUB_ERR_STATE);
     CHECK(strstr(rmqhub_last_problem(hub, text, sizeof(text)), "SHUTDOWN_ALREADY"), "%s", text);
@@ -223,6 +224,10 @@ static void settings(void)
     expect_problem(hub, rmqhub_producer_set_max_message_size(narrow, 0), "max_message_size");
     expect_problem(hub, rmqhub_producer_set_max_message_size(narrow, 4194305), "max_message_size");
     CHECK_ERROR(rmqhub_producer_set_create_topic_key(narrow, NULL), RMQHUB_ERR_INVALID_ARGUMENT);
+    char long_text[513];
+    memset(long_text, 'u', sizeof(long_text) - 1);
+    long_text[sizeof(long_text) - 1] = '\0';
+    expect_problem(hub, rmqhub_producer_set_unit_name(narrow, long_text), "longer than 511");
     CHECK_ERROR(rmqhub_producer_set_default_topic_queue_nums(narrow, 1), RMQHUB_OK);
     CHECK_ERROR(rmqhub_producer_start(narrow, in_ms(3000)), RMQHUB_OK);
     CHECK_ERROR(rmqhub_producer_set_default_topic_queue_nums(narrow, 2), RMQHUB_ERR_STATE);
@@ -452,6 +457,7 @@ static void after_fork(void)
         rmqhub_result_t *r = rmqhub_result_new();
         CHECK_ERROR(rmqhub_send(p, m, in_ms(1000), r), RMQHUB_ERR_FORKED);
         CHECK_ERROR(rmqhub_dispatch(hub, 0), RMQHUB_ERR_FORKED);
+        CHECK_ERROR(rmqhub_producer_set_namespace(p, "ns"), RMQHUB_ERR_FORKED);
         CHECK_ERROR(rmqhub_flush(hub, in_ms(10)), RMQHUB_ERR_FORKED);
         CHECK(rmqhub_fd(hub) == RMQHUB_ERR_FORKED, "fd");
         rmqhub_detach(hub);

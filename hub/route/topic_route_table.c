@@ -83,6 +83,22 @@ static void schedule_retry(struct topic_route_table *t, uint32_t in_ms)
         loop_timer_schedule(&t->retry_timer, event_loop_now_ns(t->loop) + in_ms * NS_PER_MS);
 }
 
+static bool may_try_store(const struct topic_entry *entry)
+{
+    return !entry->route && !entry->store_tried && entry->table->name_server->count > 0;
+}
+
+/* A sender's patience counts from its own arrival, however far apart the retries for other topics are by now. A topic is looked for in
+ * the store once, so that this does not keep the retries close together. */
+static void schedule_patience(struct topic_entry *entry)
+{
+    struct topic_route_table *t = entry->table;
+    uint32_t patience_ms = t->name_server->last_ok_ms ? STORE_PATIENCE_MS : STORE_PATIENCE_FIRST_MS;
+    uint64_t at_ns = event_loop_now_ns(t->loop) + patience_ms * NS_PER_MS;
+    if (!loop_timer_is_scheduled(&t->retry_timer) || (may_try_store(entry) && at_ns < t->retry_timer.at_ns))
+        loop_timer_schedule(&t->retry_timer, at_ns);
+}
+
 static const char *key_of(const struct topic_entry *entry, const struct create_topic *create)
 {
     return create && create->key && create->key[0] ? create->key : entry->table->create_topic_key;
@@ -104,7 +120,7 @@ void topic_entry_park(struct topic_entry *entry, struct response_future *future,
     future->create_topic = create;
     remoting_client_park(t->name_server->client, future, &entry->waiting, deadline_ns);
     entry->waiting_count++;
-    schedule_retry(t, t->name_server->last_ok_ms ? STORE_PATIENCE_MS : STORE_PATIENCE_FIRST_MS);
+    schedule_patience(entry);
     topic_entry_refresh(entry);
 }
 
@@ -407,7 +423,7 @@ static void try_store(struct topic_entry *entry)
     size_t len;
     struct kept_origin origin;
     struct topic_route_data *route = NULL;
-    if (entry->route || entry->store_tried || t->name_server->count == 0)
+    if (!may_try_store(entry))
         return;
     entry->store_tried = true;
     if (route_store_load_route(&t->store, t->cluster, entry->name, &body, &len, &origin) != 0)

@@ -503,6 +503,56 @@ static void a_nameserver_that_has_answered_is_given_half_a_second(void **state)
     assert_int_equal(send.outcome.outcome, SEND_STORED);
 }
 
+/* "T2" is kept as well, with the same content. */
+static int load_both(void *ctx, enum kept_kind kind, const char *scope, const char *name, void **content, size_t *len,
+                     struct kept_origin *origin)
+{
+    return load(ctx, kind, scope, strcmp(name, "T2") == 0 ? "T" : name, content, len, origin);
+}
+
+static void send_to_a_kept_topic(struct producer *p, const char *name)
+{
+    struct net_send send;
+    use_topic(name);
+    net_send_init(&send, &fx, p, topic);
+    producer_send(&send.request);
+    net_advance(&fx, 100);
+    assert_int_equal(send.outcome.outcome, SEND_STORED);
+    assert_int_equal(topic->source, ROUTE_STORE);
+}
+
+static void later_topics_wait_no_longer_than_the_first(bool silent)
+{
+    struct producer *p;
+    keep_route(fx.route_body);
+    use_store();
+    fx.store.load = load_both;
+    fx.name_servers[0]->mute = silent;
+    if (!silent)
+        fake_server_unlisten(fx.name_servers[0]);
+    net_instance(&fx);
+    assert_int_equal(producer_acquire(fx.instance, SPAN_LITERAL("G"), 0, &p, NULL), 0);
+    send_to_a_kept_topic(p, "T");
+    const struct topic_entry *first = topic;
+    net_advance(&fx, 2930); /* the retries for the first are a second apart by now */
+    send_to_a_kept_topic(p, "T2");
+    uint32_t fetches = first->fetches;
+    net_advance(&fx, 10000); /* and stay so */
+    assert_true(first->fetches - fetches <= 11);
+}
+
+static void later_kept_routes_are_as_quick_when_nameservers_refuse(void **state)
+{
+    (void)state;
+    later_topics_wait_no_longer_than_the_first(false);
+}
+
+static void later_kept_routes_are_as_quick_when_nameservers_are_silent(void **state)
+{
+    (void)state;
+    later_topics_wait_no_longer_than_the_first(true);
+}
+
 static void a_kept_route_of_somebody_elses_nameserver_is_not_used(void **state)
 {
     (void)state;
@@ -673,6 +723,8 @@ int main(void)
         T(a_kept_route_serves_until_a_nameserver_answers),
         T(nameservers_that_are_silent_from_the_start_are_not_waited_for),
         T(a_nameserver_that_has_answered_is_given_half_a_second),
+        T(later_kept_routes_are_as_quick_when_nameservers_refuse),
+        T(later_kept_routes_are_as_quick_when_nameservers_are_silent),
         T(a_kept_route_of_somebody_elses_nameserver_is_not_used),
         T(a_missing_topic_stays_missing),
         T(an_idle_topic_leaves_the_store),

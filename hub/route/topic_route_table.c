@@ -699,6 +699,7 @@ int topic_route_table_acquire(struct topic_route_table *t, const char *name, siz
     struct topic_entry *e = topic_route_table_find(t, name, len);
     if (e) {
         e->refs++;
+        e->last_used_ns = event_loop_now_ns(t->loop);
         *out = e;
         return 0;
     }

@@ -55,7 +55,7 @@ struct topic_entry {
     uint16_t header_len;
     uint8_t header[TOPIC_HEADER_MAX]; /* ext field b of a send, ready in the binary encoding */
     uint32_t refs;
-    uint64_t last_used_ns; /* of the last release or send */
+    uint64_t last_used_ns; /* of the last acquisition, release or send */
     enum route_source source;
     struct topic_publish_info info;
     struct topic_route_data *route;

@@ -635,6 +635,27 @@ static void used_topics_stay(void **state)
     assert_int_equal(topic->info.count, 2);
 }
 
+static void a_topic_that_is_wanted_again_starts_anew(void **state)
+{
+    (void)state;
+    fx.config.idle_expiry_topic_ms = 100000;
+    struct topic_entry *topic = use_now("T");
+    topic_entry_release(topic);
+    net_skip(&fx, 90000);
+    assert_ptr_equal(use_now("T"), topic);
+    net_skip(&fx, 60000);
+    assert_ptr_equal(topic_route_table_find(&fx.instance->routes, "T", 1), topic);
+    assert_false(topic->dormant);
+    assert_int_equal(topic->info.count, 2);
+    /* One that went to sleep, too. */
+    net_skip(&fx, 80000);
+    assert_true(topic->dormant);
+    assert_ptr_equal(use_now("T"), topic);
+    net_skip(&fx, 60000);
+    assert_false(topic->dormant);
+    assert_int_equal(topic->info.count, 2);
+}
+
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 
 int main(void)
@@ -664,6 +685,7 @@ int main(void)
         T(a_minute_of_flapping_leaves_nothing_behind),
         T(unused_topics_leave),
         T(used_topics_stay),
+        T(a_topic_that_is_wanted_again_starts_anew),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -230,8 +230,7 @@ static bool route_is_in_use(void *ctx, const char *scope, const char *name)
 {
     const struct hub *hub = ctx;
     for (unsigned i = 0; i < mq_client_manager_count(hub->instances); i++) {
-        const struct topic_route_table *routes = &mq_client_manager_at(hub->instances, i)->routes;
-        if (strcmp(routes->cluster, scope) == 0 && topic_route_table_find(routes, name, strlen(name)))
+        if (topic_route_table_uses(&mq_client_manager_at(hub->instances, i)->routes, scope, name))
             return true;
     }
     return false;
@@ -398,7 +397,7 @@ static int start_instances(struct hub *hub)
         .cluster_of = cluster_of,
         .default_instance_name = default_instance_name,
         .changed = on_changed,
-        .route_store = {load_kept, save_kept, forget_kept, hub},
+        .route_store = {.load = load_kept, .save = save_kept, .forget = forget_kept, .in_use = route_is_in_use, .ctx = hub},
         .ctx = hub,
     };
     fill_client_configs(hub);

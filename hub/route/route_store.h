@@ -6,6 +6,7 @@
  */
 #pragma once
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -33,6 +34,8 @@ struct route_store {
     /** Copies the content and returns. */
     void (*save)(void *ctx, enum kept_kind kind, const char *scope, const char *name, const void *content, size_t len, const char *from);
     void (*forget)(void *ctx, enum kept_kind kind, const char *scope, const char *name);
+    /** True while some instance uses this topic's route. NULL: no other instance does. */
+    bool (*in_use)(void *ctx, const char *scope, const char *topic);
     void *ctx;
 };
 

@@ -766,7 +766,8 @@ unsigned topic_route_table_expire(struct topic_route_table *t)
         if (!is_idle(e, now))
             continue;
         LOG_INFO(e->name, "idle, no longer polled");
-        route_store_forget_route(&t->store, t->cluster, e->name);
+        if (!t->store.in_use || !t->store.in_use(t->store.ctx, t->cluster, e->name))
+            route_store_forget_route(&t->store, t->cluster, e->name);
         if (e->refs > 0)
             put_to_sleep(e);
         else

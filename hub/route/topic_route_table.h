@@ -138,7 +138,10 @@ void topic_entry_forget_waiting(struct topic_entry *entry);
 void topic_entry_refresh(struct topic_entry *entry);
 /** Expires idle topics and queues every other for a refresh, a bounded number at a time (poll_name_server_interval). */
 void topic_route_table_poll(struct topic_route_table *table);
-/** Topics unused for longer than the expiry are forgotten, in the store too; those that somebody holds go dormant. Returns how many. */
+/**
+ * Topics unused for longer than the expiry are forgotten, in the store too unless another instance uses them; those that somebody
+ * holds go dormant. Returns how many.
+ */
 unsigned topic_route_table_expire(struct topic_route_table *table);
 /** True while @p topic is neither idle nor dormant here, and its route is kept under @p scope. */
 bool topic_route_table_uses(const struct topic_route_table *table, const char *scope, const char *topic);

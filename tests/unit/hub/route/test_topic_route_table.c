@@ -409,9 +409,17 @@ static void forget(void *ctx, enum kept_kind kind, const char *scope, const char
     forgets++;
     kept_body[0] = '\0';
 }
+static bool in_use(void *ctx, const char *scope, const char *name)
+{
+    (void)ctx;
+    for (unsigned i = 0; i < mq_client_manager_count(fx.manager); i++)
+        if (topic_route_table_uses(&mq_client_manager_at(fx.manager, i)->routes, scope, name))
+            return true;
+    return false;
+}
 static void use_store(void)
 {
-    fx.store = (struct route_store){load, save, forget, NULL};
+    fx.store = (struct route_store){.load = load, .save = save, .forget = forget, .in_use = in_use};
     saves = forgets = 0;
     kept_broker[0] = '\0';
 }
@@ -610,6 +618,36 @@ static void an_idle_topic_leaves_the_store(void **state)
     assert_string_equal(kept_body, "");
 }
 
+static void a_topic_that_another_instance_uses_stays_in_the_store(void **state)
+{
+    (void)state;
+    struct producer *idle, *busy;
+    struct net_send send;
+    struct mq_client_instance *other;
+    const struct instance_key key = {.instance_name = "other"};
+    fx.config.idle_expiry_topic_ms = 100000;
+    use_store();
+    use_topic("T"); /* held, but nothing is sent */
+    const struct topic_entry *unused = topic;
+    assert_int_equal(producer_acquire(fx.instance, SPAN_LITERAL("G"), 0, &idle, NULL), 0);
+    assert_int_equal(mq_client_manager_get_or_create(fx.manager, &key, &other, NULL), 0);
+    assert_ptr_not_equal(other, fx.instance);
+    assert_int_equal(producer_acquire(other, SPAN_LITERAL("G"), 0, &busy, NULL), 0);
+    topic = topic_entry_acquire(other, SPAN_LITERAL("T"), NULL);
+    assert_non_null(topic);
+    for (unsigned i = 0; i < 4; i++) {
+        net_send_init(&send, &fx, busy, topic);
+        producer_send(&send.request);
+        net_skip(&fx, 60000);
+        assert_int_equal(send.outcome.outcome, SEND_STORED);
+    }
+    assert_true(unused->dormant);
+    assert_int_equal(forgets, 0);
+    net_skip(&fx, 140000);
+    assert_true(topic->dormant);
+    assert_true(forgets > 0); /* by the last one that used it */
+}
+
 static void later_addresses_of_a_broker_count_in_older_routes(void **state)
 {
     (void)state;
@@ -728,6 +766,7 @@ int main(void)
         T(a_kept_route_of_somebody_elses_nameserver_is_not_used),
         T(a_missing_topic_stays_missing),
         T(an_idle_topic_leaves_the_store),
+        T(a_topic_that_another_instance_uses_stays_in_the_store),
         T(later_addresses_of_a_broker_count_in_older_routes),
         T(a_damaged_kept_route_is_ignored),
         T(no_route_is_megabytes_long),

@@ -55,14 +55,6 @@ static void expect_refused(unsigned i, int error, const char *reason_part)
         fail_msg("\"%s\" does not say \"%s\"", producers[i].reason, reason_part);
 }
 
-static struct topic_entry *connect_broker(const char *topic)
-{
-    struct topic_entry *entry = topic_entry_acquire(producers[0].instance, span_of(topic), NULL);
-    assert_non_null(entry);
-    net_pump(&fx);
-    return entry;
-}
-
 /* ---- the name ---- */
 
 static void the_namespace_wraps_the_group_before_its_rules_apply(void **state)
@@ -236,7 +228,7 @@ static void the_group_is_announced_under_its_wrapped_name(void **state)
     (void)state;
     options.name_space = "ns";
     assert_int_equal(start(0), 0);
-    connect_broker("T");
+    net_connect(&fx);
     net_advance(&fx, 200);
     assert_non_null(strstr(fake_server_last(fx.brokers[0], REQUEST_HEART_BEAT)->text, "ns%G"));
     default_mq_producer_shutdown(&producers[0], true);
@@ -365,7 +357,7 @@ static void two_processes_of_one_group_may_differ_in_their_settings(void **state
         assert_int_equal(producers[0].settings.max_message_size, 4194304);
         assert_int_equal(producers[1].settings.max_message_size, 1000);
         options.max_message_size = 0;
-        struct topic_entry *topic = connect_broker("T");
+        struct topic_entry *topic = net_connect(&fx);
         fx.brokers[0]->hook = read_send;
         send_from(0, topic);
         assert_string_equal(sent.default_topic, "TBW102");
@@ -390,7 +382,7 @@ static void each_handle_s_key_routes_the_topics_that_do_not_exist(void **state)
     options.create_topic_key = "OwnKey";
     options.default_topic_queue_nums = 1;
     assert_int_equal(start(1), 0);
-    struct topic_entry *topic = connect_broker("New");
+    struct topic_entry *topic = net_topic(&fx, "New");
     begin_send(&first, 0, topic);
     begin_send(&second, 1, topic);
     begin_send(&third, 0, topic);

@@ -278,13 +278,10 @@ static bool answer_connections(struct fake_server *s, struct fake_conn *c, const
 
 static void connect_broker(void)
 {
-    struct producer *p;
-    const char *why = NULL;
     script = (struct script){.addresses = 1};
     fx.brokers[0]->hook = answer_connections;
-    assert_int_equal(producer_acquire(net_instance(&fx), SPAN_LITERAL("G"), 1000, &p, &why), 0);
-    assert_non_null(topic_entry_acquire(fx.instance, SPAN_LITERAL("T"), NULL));
-    net_pump(&fx);
+    net_join(&fx, "G");
+    net_connect(&fx);
 }
 
 static bool is_problem(struct problem *problem)

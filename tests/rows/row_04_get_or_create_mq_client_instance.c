@@ -221,21 +221,6 @@ static void a_reload_reads_credentials_again_or_keeps_them(void **state)
     assert_false(problem_find("credentials", in->client_id, &problem));
 }
 
-static void the_table_is_bounded(void **state)
-{
-    (void)state;
-    char name[16];
-    struct mq_client_instance *in;
-    const char *why = NULL;
-    for (unsigned i = 0; i < MQ_CLIENT_INSTANCES_MAX; i++) {
-        snprintf(name, sizeof(name), "i%u", i);
-        get(NULL, NULL, name, NULL);
-    }
-    const struct instance_key key = {.instance_name = "more"};
-    assert_int_equal(mq_client_manager_get_or_create(fx.manager, &key, &in, &why), -EDQUOT);
-    assert_non_null(why);
-}
-
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 
 int main(void)
@@ -248,7 +233,6 @@ int main(void)
         T(it_keeps_a_copy_of_the_configuration),
         T(credentials_that_cannot_be_used_refuse_the_start),
         T(a_reload_reads_credentials_again_or_keeps_them),
-        T(the_table_is_bounded),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -156,9 +156,7 @@ static void nothing_needs_a_server_to_be_up(void **state)
     struct mq_client_instance *in = net_instance(&fx);
     assert_int_equal(in->state, SERVICE_RUNNING);
     assert_true(list_is_empty(&in->remoting.channels)); /* not even dialled */
-    struct producer *p;
-    const char *why = NULL;
-    assert_int_equal(producer_acquire(in, SPAN_LITERAL("G"), 1000, &p, &why), 0);
+    net_join(&fx, "G");
     net_advance(&fx, 5000);
     assert_int_equal(in->state, SERVICE_RUNNING);
     fake_server_listen(fx.name_servers[0]);
@@ -170,9 +168,7 @@ static void nothing_needs_a_server_to_be_up(void **state)
 static void the_create_topic_key_is_polled_from_the_start(void **state)
 {
     (void)state;
-    struct producer *p;
-    const char *why = NULL;
-    assert_int_equal(producer_acquire(net_instance(&fx), SPAN_LITERAL("G"), 1000, &p, &why), 0);
+    net_join(&fx, "G");
     net_pump(&fx);
     assert_int_equal(fake_server_count(fx.name_servers[0], 0), 0);
     net_advance(&fx, 10);
@@ -185,9 +181,7 @@ static void the_create_topic_key_is_polled_from_the_start(void **state)
 static void the_inner_producer_is_in_every_heartbeat(void **state)
 {
     (void)state;
-    struct producer *p;
-    const char *why = NULL;
-    assert_int_equal(producer_acquire(net_instance(&fx), SPAN_LITERAL("G"), 1000, &p, &why), 0);
+    net_join(&fx, "G");
     net_advance(&fx, 62000);
     assert_true(fake_server_count(fx.brokers[0], REQUEST_HEART_BEAT) >= 3);
     for (unsigned i = 0; i < fx.brokers[0]->log_count; i++)

@@ -35,22 +35,6 @@ static int teardown(void **state)
     return 0;
 }
 
-static struct producer *join(const char *group)
-{
-    struct producer *p;
-    const char *why = NULL;
-    assert_int_equal(producer_acquire(net_instance(&fx), span_of(group), 1000, &p, &why), 0);
-    return p;
-}
-
-static struct topic_entry *connect_brokers(void)
-{
-    struct topic_entry *topic = topic_entry_acquire(net_instance(&fx), SPAN_LITERAL("T"), NULL);
-    assert_non_null(topic);
-    net_pump(&fx);
-    return topic;
-}
-
 static unsigned heartbeats(unsigned broker)
 {
     return fake_server_count(fx.brokers[broker], REQUEST_HEART_BEAT);
@@ -65,8 +49,8 @@ static void first_after_a_second_then_every_interval(void **state)
 {
     (void)state;
     net_set_route(&fx, 2, 1);
-    join("G");
-    connect_brokers();
+    net_join(&fx, "G");
+    net_connect(&fx);
     for (unsigned i = 0; i < 2; i++)
         assert_int_equal(heartbeats(i), 1); /* the one of the connection */
     net_advance(&fx, 950);
@@ -87,10 +71,10 @@ static void one_heartbeat_carries_all_groups_and_goes_to_masters_only(void **sta
              "{\"brokerDatas\":[{\"brokerAddrs\":{0:\"%s\",1:\"%s\"},\"brokerName\":\"broker-a\",\"cluster\":\"C\"}],\"queueDatas\":[{"
              "\"brokerName\":\"broker-a\",\"perm\":6,\"readQueueNums\":2,\"topicSysFlag\":0,\"writeQueueNums\":2}]}",
              fx.brokers[0]->address, fx.brokers[1]->address);
-    join("G");
-    join("H");
-    join("H");
-    connect_brokers();
+    net_join(&fx, "G");
+    net_join(&fx, "H");
+    net_join(&fx, "H");
+    net_connect(&fx);
     net_advance(&fx, 1050);
     const struct fake_request *last = fake_server_last(fx.brokers[0], REQUEST_HEART_BEAT);
     assert_int_equal(last->groups, 4); /* G, H, the inner group, the marker */
@@ -101,30 +85,16 @@ static void one_heartbeat_carries_all_groups_and_goes_to_masters_only(void **sta
     assert_int_equal(broker(0)->heartbeat.broker_version, PROTOCOL_VERSION_4_9_3);
 }
 
-static void a_connection_announces_before_its_first_send(void **state)
-{
-    (void)state;
-    struct producer *p = join("G");
-    struct topic_entry *topic = topic_entry_acquire(fx.instance, SPAN_LITERAL("T"), NULL);
-    struct net_send send;
-    net_send_init(&send, &fx, p, topic);
-    producer_send(&send.request);
-    net_pump(&fx);
-    assert_int_equal(send.outcome.outcome, SEND_STORED);
-    assert_int_equal(fx.brokers[0]->log[0].code, REQUEST_HEART_BEAT);
-    assert_int_equal(fx.brokers[0]->log[1].code, REQUEST_SEND_MESSAGE_V2);
-}
-
 static void many_new_groups_share_heartbeats(void **state)
 {
     (void)state;
     char name[8];
-    join("G");
-    connect_brokers();
+    net_join(&fx, "G");
+    net_connect(&fx);
     net_advance(&fx, 200);
     for (unsigned i = 0; i < 50; i++) {
         snprintf(name, sizeof(name), "N%u", i);
-        join(name);
+        net_join(&fx, name);
         net_pump(&fx);
     }
     assert_int_equal(heartbeats(0), 2); /* the first of them at once */
@@ -140,12 +110,12 @@ static void a_new_group_is_announced_before_its_first_send(void **state)
 {
     (void)state;
     struct net_send send;
-    join("G");
-    struct topic_entry *topic = connect_brokers();
+    net_join(&fx, "G");
+    struct topic_entry *topic = net_connect(&fx);
     net_advance(&fx, 200);
-    join("H");
+    net_join(&fx, "H");
     net_pump(&fx);
-    struct producer *p = join("I"); /* within 100 ms of the last heartbeat */
+    struct producer *p = net_join(&fx, "I"); /* within 100 ms of the last heartbeat */
     unsigned from = fx.brokers[0]->log_count;
     net_send_init(&send, &fx, p, topic);
     producer_send(&send.request);
@@ -161,14 +131,14 @@ static void silence_of_one_broker_holds_up_no_other(void **state)
 {
     (void)state;
     net_set_route(&fx, 2, 1);
-    join("G");
-    connect_brokers();
+    net_join(&fx, "G");
+    net_connect(&fx);
     fx.brokers[0]->mute_code = REQUEST_HEART_BEAT;
     net_advance(&fx, 1050);
     assert_int_equal(heartbeats(0), 2);
     assert_int_equal(heartbeats(1), 2);
     assert_int_equal(broker(1)->heartbeat.ok, 2);
-    join("H"); /* at most one is on its way to a broker: the next waits for its end */
+    net_join(&fx, "H"); /* at most one is on its way to a broker: the next waits for its end */
     net_advance(&fx, 1000);
     assert_int_equal(heartbeats(0), 2);
     assert_int_equal(heartbeats(1), 3);
@@ -191,8 +161,8 @@ static const struct scheduled_task *heartbeat_task(void)
 static void missed_runs_become_one(void **state)
 {
     (void)state;
-    join("G");
-    connect_brokers();
+    net_join(&fx, "G");
+    net_connect(&fx);
     net_advance(&fx, 2000);
     unsigned before = heartbeats(0);
     fx.now_ns += 95 * NS_PER_S; /* the machine was suspended */
@@ -207,8 +177,8 @@ static void a_broker_without_a_route_is_left(void **state)
 {
     (void)state;
     net_set_route(&fx, 2, 1);
-    join("G");
-    connect_brokers();
+    net_join(&fx, "G");
+    net_connect(&fx);
     assert_int_equal(fake_server_open_conns(fx.brokers[1]), 1);
     net_set_route(&fx, 1, 1);
     net_advance(&fx, 32000); /* the poll at 30 s, the task at 31 s */
@@ -223,8 +193,8 @@ static void lateness_is_a_problem_until_it_ends(void **state)
     (void)state;
     char object[512];
     struct problem problem;
-    join("G");
-    connect_brokers();
+    net_join(&fx, "G");
+    net_connect(&fx);
     snprintf(object, sizeof(object), "%s, client %s", fx.brokers[0]->address, fx.instance->client_id);
     net_advance(&fx, 2000);
     fake_server_unlisten(fx.brokers[0]);
@@ -243,15 +213,10 @@ static void lateness_is_a_problem_until_it_ends(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        T(first_after_a_second_then_every_interval),
-        T(one_heartbeat_carries_all_groups_and_goes_to_masters_only),
-        T(a_connection_announces_before_its_first_send),
-        T(many_new_groups_share_heartbeats),
-        T(a_new_group_is_announced_before_its_first_send),
-        T(silence_of_one_broker_holds_up_no_other),
-        T(missed_runs_become_one),
-        T(a_broker_without_a_route_is_left),
-        T(lateness_is_a_problem_until_it_ends),
+        T(first_after_a_second_then_every_interval), T(one_heartbeat_carries_all_groups_and_goes_to_masters_only),
+        T(many_new_groups_share_heartbeats),         T(a_new_group_is_announced_before_its_first_send),
+        T(silence_of_one_broker_holds_up_no_other),  T(missed_runs_become_one),
+        T(a_broker_without_a_route_is_left),         T(lateness_is_a_problem_until_it_ends),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -101,23 +101,6 @@ static void model_follow(void)
 
 /* ---- helpers ---- */
 
-static struct producer *join(const char *group)
-{
-    struct producer *p;
-    const char *why = NULL;
-    assert_int_equal(producer_acquire(net_instance(&fx), span_of(group), 1000, &p, &why), 0);
-    return p;
-}
-
-static struct topic_entry *connect_broker(void)
-{
-    struct topic_entry *topic = topic_entry_acquire(net_instance(&fx), SPAN_LITERAL("T"), NULL);
-    assert_non_null(topic);
-    net_pump(&fx);
-    assert_int_equal(fake_server_open_conns(fx.brokers[0]), 1);
-    return topic;
-}
-
 static void answer(const struct fake_request *r)
 {
     fake_server_reply(fake_server_last_conn(fx.brokers[0]), r->opaque, 0, NULL, NULL, 0, (struct span){"", 0});
@@ -135,9 +118,9 @@ static void unregister_tells_every_broker(void **state)
 {
     (void)state;
     net_set_route(&fx, 3, 1);
-    struct producer *g = join("G");
-    join("H");
-    connect_broker();
+    struct producer *g = net_join(&fx, "G");
+    net_join(&fx, "H");
+    net_connect(&fx);
     producer_release(g, true);
     net_pump(&fx);
     for (unsigned i = 0; i < 3; i++) {
@@ -156,9 +139,9 @@ static void unregister_tells_every_broker(void **state)
 static void the_reply_route_is_repaired_after_every_unregister(void **state)
 {
     (void)state;
-    struct producer *g = join("G");
-    join("H");
-    connect_broker();
+    struct producer *g = net_join(&fx, "G");
+    net_join(&fx, "H");
+    net_connect(&fx);
     model_follow();
     assert_true(model.reply_route);
     producer_release(g, true);
@@ -175,8 +158,8 @@ static void the_marker_is_private_and_in_every_heartbeat(void **state)
     (void)state;
     struct producer *p;
     const char *why = NULL;
-    join("G");
-    connect_broker();
+    net_join(&fx, "G");
+    net_connect(&fx);
     net_advance(&fx, 62000);
     for (unsigned i = 0; i < fx.brokers[0]->log_count; i++)
         if (fx.brokers[0]->log[i].code == REQUEST_HEART_BEAT)
@@ -189,8 +172,8 @@ static void the_marker_is_private_and_in_every_heartbeat(void **state)
 static void the_reply_route_is_repaired_after_a_reconnect(void **state)
 {
     (void)state;
-    join("G");
-    connect_broker();
+    net_join(&fx, "G");
+    net_connect(&fx);
     net_advance(&fx, 5000);
     assert_int_equal(unregisters(), 0); /* nothing to repair on the first connection */
     fake_server_drop_conns(fx.brokers[0], true);
@@ -209,14 +192,14 @@ static void the_reply_route_is_repaired_after_a_reconnect(void **state)
 static void a_repair_that_is_not_answered_is_repeated(void **state)
 {
     (void)state;
-    struct producer *g = join("G");
-    join("H");
-    connect_broker();
+    struct producer *g = net_join(&fx, "G");
+    net_join(&fx, "H");
+    net_connect(&fx);
     producer_release(g, true);
     fake_server_poll(fx.brokers[0]);
     net_pump(&fx);
     fx.brokers[0]->mute_code = REQUEST_UNREGISTER_CLIENT;
-    struct producer *i = join("I");
+    struct producer *i = net_join(&fx, "I");
     net_advance(&fx, 200);
     producer_release(i, true);
     net_advance(&fx, 3100); /* silence, once */
@@ -232,15 +215,15 @@ static void a_repair_that_is_not_answered_is_repeated(void **state)
 static void a_group_joined_during_its_unregister_is_registered_after_the_answer(void **state)
 {
     (void)state;
-    struct producer *g = join("G");
-    connect_broker();
+    struct producer *g = net_join(&fx, "G");
+    net_connect(&fx);
     fx.brokers[0]->mute = true;
     producer_release(g, true);
     net_pump(&fx);
     unsigned from = fx.brokers[0]->log_count;
     const struct fake_request *r = fake_server_last(fx.brokers[0], REQUEST_UNREGISTER_CLIENT);
     assert_string_equal(r->text, "G");
-    assert_ptr_equal(join("G"), g);
+    assert_ptr_equal(net_join(&fx, "G"), g);
     net_advance(&fx, 1500);
     assert_int_equal(fx.brokers[0]->log_count, from); /* nothing overtakes it: brokers run the two in different pools */
     fx.brokers[0]->mute = false;
@@ -254,9 +237,9 @@ static void a_group_joined_during_its_unregister_is_registered_after_the_answer(
 static void a_group_is_not_unregistered_while_its_request_is_outstanding(void **state)
 {
     (void)state;
-    struct producer *g = join("G");
-    join("H");
-    struct topic_entry *topic = connect_broker();
+    struct producer *g = net_join(&fx, "G");
+    net_join(&fx, "H");
+    struct topic_entry *topic = net_connect(&fx);
     struct net_send send;
     net_advance(&fx, 1100);
     net_send_init(&send, &fx, g, topic);
@@ -265,7 +248,7 @@ static void a_group_is_not_unregistered_while_its_request_is_outstanding(void **
     net_pump(&fx);
     assert_int_equal(g->outstanding, 1);
     producer_release(g, true);
-    join("I");
+    net_join(&fx, "I");
     net_advance(&fx, 500);
     assert_int_equal(unregisters(), 0);
     assert_true(fake_request_names(fake_server_last(fx.brokers[0], REQUEST_HEART_BEAT), "G")); /* until then it goes on being announced */
@@ -283,8 +266,8 @@ static void a_group_is_not_unregistered_while_its_request_is_outstanding(void **
 static void a_group_that_nobody_knows_any_more_leaves_the_table(void **state)
 {
     (void)state;
-    struct producer *g = join("G");
-    struct topic_entry *topic = connect_broker();
+    struct producer *g = net_join(&fx, "G");
+    struct topic_entry *topic = net_connect(&fx);
     struct net_send send;
     net_send_init(&send, &fx, g, topic);
     fx.brokers[0]->mute_code = REQUEST_SEND_MESSAGE_V2;
@@ -307,9 +290,9 @@ static void no_group_is_dropped_from_a_heartbeat(void **state)
     net_instance(&fx);
     for (unsigned i = 2; i < PRODUCER_GROUPS_MAX; i++) { /* with the longest names */
         snprintf(name, sizeof(name), "%0250u%05u", 0u, i);
-        join(name);
+        net_join(&fx, name);
     }
-    connect_broker();
+    net_connect(&fx);
     net_advance(&fx, 1050);
     const struct fake_request *last = fake_server_last(fx.brokers[0], REQUEST_HEART_BEAT);
     assert_int_equal(fx.instance->brokers.brokers[0]->heartbeat.ok, 2);
@@ -324,14 +307,14 @@ static void a_random_life_leaves_nothing_behind(void **state)
     struct producer *users[6] = {0};
     char name[8];
     fx.config.linger_ms = 5000;
-    join("keep");
-    connect_broker();
+    net_join(&fx, "keep");
+    net_connect(&fx);
     srand(4);
     for (int step = 0; step < 400; step++) {
         unsigned i = (unsigned)rand() % 6;
         snprintf(name, sizeof(name), "R%u", i);
         if (!users[i]) {
-            users[i] = join(name);
+            users[i] = net_join(&fx, name);
         } else {
             producer_release(users[i], rand() % 2 == 0);
             users[i] = NULL;

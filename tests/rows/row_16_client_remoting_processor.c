@@ -44,16 +44,13 @@ static bool note_answer(struct fake_server *s, struct fake_conn *c, const struct
 static int setup(void **state)
 {
     (void)state;
-    struct producer *p;
-    const char *why = NULL;
     net_setup(&fx);
     net_set_route(&fx, 2, 1);
     for (unsigned i = 0; i < 2; i++)
         fx.brokers[i]->hook = note_answer;
     memset(&answers, 0, sizeof(answers));
-    assert_int_equal(producer_acquire(net_instance(&fx), SPAN_LITERAL("G"), 1000, &p, &why), 0);
-    assert_non_null(topic_entry_acquire(fx.instance, SPAN_LITERAL("T"), NULL));
-    net_pump(&fx);
+    net_join(&fx, "G");
+    net_connect(&fx);
     return 0;
 }
 

@@ -36,22 +36,6 @@ static int teardown(void **state)
     return 0;
 }
 
-static struct producer *join(const char *group)
-{
-    struct producer *p;
-    const char *why = NULL;
-    assert_int_equal(producer_acquire(net_instance(&fx), span_of(group), 1000, &p, &why), 0);
-    return p;
-}
-
-static struct topic_entry *connect_brokers(void)
-{
-    struct topic_entry *topic = topic_entry_acquire(net_instance(&fx), SPAN_LITERAL("T"), NULL);
-    assert_non_null(topic);
-    net_pump(&fx);
-    return topic;
-}
-
 static unsigned descriptors(void)
 {
     unsigned n = 0;
@@ -93,8 +77,8 @@ static void it_leaves_every_broker_in_order_and_nothing_behind(void **state)
     unsigned before = descriptors();
     fx.brokers[0]->log_count = 0;
     net_set_route(&fx, 3, 1);
-    struct producer *g = join("G");
-    struct topic_entry *topic = connect_brokers();
+    struct producer *g = net_join(&fx, "G");
+    struct topic_entry *topic = net_connect(&fx);
     assert_true(descriptors() > before);
     snprintf(expected, sizeof(expected), "G,%s,%s,CLIENT_INNER_PRODUCER", fx.instance->marker->group, fx.instance->marker->group);
     topic_entry_release(topic);
@@ -110,8 +94,8 @@ static void it_leaves_every_broker_in_order_and_nothing_behind(void **state)
 static void answers_are_awaited_before_a_connection_closes(void **state)
 {
     (void)state;
-    join("G");
-    connect_brokers();
+    net_join(&fx, "G");
+    net_connect(&fx);
     fx.brokers[0]->mute_code = REQUEST_UNREGISTER_CLIENT;
     mq_client_instance_shutdown(fx.instance);
     net_pump(&fx);
@@ -134,8 +118,8 @@ static void answers_are_awaited_before_a_connection_closes(void **state)
 static void a_request_on_its_way_is_waited_for(void **state)
 {
     (void)state;
-    struct producer *g = join("G");
-    struct topic_entry *topic = connect_brokers();
+    struct producer *g = net_join(&fx, "G");
+    struct topic_entry *topic = net_connect(&fx);
     struct net_send send;
     net_send_init(&send, &fx, g, topic);
     fx.brokers[0]->mute_code = REQUEST_SEND_MESSAGE_V2;
@@ -154,8 +138,8 @@ static void a_request_on_its_way_is_waited_for(void **state)
 static void patience_ends_and_what_is_pending_is_resolved(void **state)
 {
     (void)state;
-    struct producer *g = join("G");
-    struct topic_entry *topic = connect_brokers();
+    struct producer *g = net_join(&fx, "G");
+    struct topic_entry *topic = net_connect(&fx);
     struct net_send send[2];
     for (unsigned i = 0; i < 2; i++)
         net_send_init(&send[i], &fx, g, topic);
@@ -181,8 +165,8 @@ static void a_hub_that_stops_takes_all_instances_along(void **state)
     struct mq_client_instance *other;
     struct producer *p;
     const char *why = NULL;
-    join("G");
-    connect_brokers();
+    net_join(&fx, "G");
+    net_connect(&fx);
     assert_int_equal(mq_client_manager_get_or_create(fx.manager, &key, &other, &why), 0);
     assert_int_equal(producer_acquire(other, SPAN_LITERAL("H"), 1000, &p, &why), 0);
     assert_non_null(topic_entry_acquire(other, SPAN_LITERAL("T"), NULL));
@@ -203,8 +187,8 @@ static void a_hub_that_stops_takes_all_instances_along(void **state)
 static void what_comes_back_meanwhile_finds_the_instance_running(void **state)
 {
     (void)state;
-    join("G");
-    connect_brokers();
+    net_join(&fx, "G");
+    net_connect(&fx);
     struct mq_client_instance *before = fx.instance;
     fx.brokers[0]->mute_code = REQUEST_UNREGISTER_CLIENT;
     mq_client_instance_shutdown(fx.instance);
@@ -223,13 +207,13 @@ static void what_comes_back_meanwhile_finds_the_instance_running(void **state)
 static void afterwards_it_can_be_created_afresh(void **state)
 {
     (void)state;
-    struct producer *g = join("G");
+    struct producer *g = net_join(&fx, "G");
     uint32_t index = fx.instance->factory_index;
     producer_release(g, true);
     net_advance(&fx, 2500);
     assert_int_equal(mq_client_manager_count(fx.manager), 0);
-    join("G");
-    connect_brokers();
+    net_join(&fx, "G");
+    net_connect(&fx);
     assert_int_equal(fx.instance->state, SERVICE_RUNNING);
     assert_string_equal(fx.instance->client_id, "192.0.2.2@unit");
     assert_int_equal(fx.instance->factory_index, index + 1);

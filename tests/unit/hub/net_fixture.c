@@ -409,6 +409,30 @@ void net_pump(struct net_fixture *fx)
     }
 }
 
+struct producer *net_join(struct net_fixture *fx, const char *group)
+{
+    struct producer *producer = NULL;
+    const char *why = NULL;
+    if (producer_acquire(net_instance(fx), span_of(group), 1000, &producer, &why) != 0)
+        fail_msg("%s: %s", group, why ? why : "no reason");
+    return producer;
+}
+
+struct topic_entry *net_topic(struct net_fixture *fx, const char *name)
+{
+    struct topic_entry *topic = topic_entry_acquire(net_instance(fx), span_of(name), NULL);
+    assert_non_null(topic);
+    net_pump(fx);
+    return topic;
+}
+
+struct topic_entry *net_connect(struct net_fixture *fx)
+{
+    struct topic_entry *topic = net_topic(fx, "T");
+    assert_int_equal(fake_server_open_conns(fx->brokers[0]), 1);
+    return topic;
+}
+
 static void step(struct net_fixture *fx, uint64_t ms)
 {
     fx->now_ns += ms * NS_PER_MS;

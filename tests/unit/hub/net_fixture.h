@@ -98,6 +98,12 @@ void net_setup(struct net_fixture *fx);
 void net_teardown(struct net_fixture *fx);
 /** Gets the instance "unit" (made at first). */
 struct mq_client_instance *net_instance(struct net_fixture *fx);
+/** Registers @p group with the instance "unit" (user 1000). */
+struct producer *net_join(struct net_fixture *fx, const char *group);
+/** Uses topic @p name and lets its route arrive. */
+struct topic_entry *net_topic(struct net_fixture *fx, const char *name);
+/** The same with "T": brings up the connections to its brokers, broker-a's for certain. */
+struct topic_entry *net_connect(struct net_fixture *fx);
 void net_pump(struct net_fixture *fx);
 void net_advance(struct net_fixture *fx, uint64_t ms);
 /** The same in steps of half a second: for long times in which only the slow tasks matter. */

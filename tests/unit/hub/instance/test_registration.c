@@ -36,28 +36,10 @@ static int teardown(void **state)
     return 0;
 }
 
-static struct producer *join(const char *group)
-{
-    struct producer *p;
-    const char *why = NULL;
-    assert_int_equal(producer_acquire(net_instance(&fx), span_of(group), 1000, &p, &why), 0);
-    return p;
-}
-
-/* Brings up the connection to broker-a. */
-static struct topic_entry *connect_broker(void)
-{
-    struct topic_entry *topic = topic_entry_acquire(net_instance(&fx), SPAN_LITERAL("T"), NULL);
-    assert_non_null(topic);
-    net_pump(&fx);
-    assert_int_equal(fake_server_open_conns(fx.brokers[0]), 1);
-    return topic;
-}
-
 static void the_heartbeat_precedes_every_send_on_a_connection(void **state)
 {
     (void)state;
-    struct producer *p = join("G");
+    struct producer *p = net_join(&fx, "G");
     struct topic_entry *topic = topic_entry_acquire(fx.instance, SPAN_LITERAL("T"), NULL);
     struct net_send send;
     net_send_init(&send, &fx, p, topic);
@@ -74,16 +56,16 @@ static void the_heartbeat_precedes_every_send_on_a_connection(void **state)
 static void a_new_group_is_announced_at_once(void **state)
 {
     (void)state;
-    join("G");
-    connect_broker();
+    net_join(&fx, "G");
+    net_connect(&fx);
     unsigned before = fake_server_count(fx.brokers[0], REQUEST_HEART_BEAT);
     net_advance(&fx, 100); /* heartbeats to one broker are that far apart */
-    join("H");
+    net_join(&fx, "H");
     net_pump(&fx);
     assert_int_equal(fake_server_count(fx.brokers[0], REQUEST_HEART_BEAT), before + 1);
     assert_true(fake_request_names(fake_server_last(fx.brokers[0], REQUEST_HEART_BEAT), "G"));
     assert_true(fake_request_names(fake_server_last(fx.brokers[0], REQUEST_HEART_BEAT), "H"));
-    join("H"); /* a second user of a known group is nobody's news */
+    net_join(&fx, "H"); /* a second user of a known group is nobody's news */
     net_pump(&fx);
     assert_int_equal(fake_server_count(fx.brokers[0], REQUEST_HEART_BEAT), before + 1);
 }
@@ -92,9 +74,9 @@ static void heartbeats_are_one_per_broker_and_interval(void **state)
 {
     (void)state;
     net_set_route(&fx, 2, 1);
-    join("G");
-    join("H");
-    connect_broker();
+    net_join(&fx, "G");
+    net_join(&fx, "H");
+    net_connect(&fx);
     net_advance(&fx, 2000);
     unsigned before[2] = {fake_server_count(fx.brokers[0], REQUEST_HEART_BEAT), fake_server_count(fx.brokers[1], REQUEST_HEART_BEAT)};
     net_advance(&fx, 90000);
@@ -108,9 +90,9 @@ static void heartbeats_are_one_per_broker_and_interval(void **state)
 static void a_lingering_group_is_announced_until_it_is_unregistered(void **state)
 {
     (void)state;
-    struct producer *g = join("G");
-    join("H");
-    connect_broker();
+    struct producer *g = net_join(&fx, "G");
+    net_join(&fx, "H");
+    net_connect(&fx);
     producer_release(g, false);
     assert_int_equal(g->state, PRODUCER_LINGERING);
     net_advance(&fx, 59000);
@@ -136,15 +118,15 @@ static void no_group_is_ever_left_behind(void **state)
     struct producer *users[8] = {0};
     char known[8] = {0};
     fx.config.linger_ms = 5000;
-    join("keep");
-    connect_broker();
+    net_join(&fx, "keep");
+    net_connect(&fx);
     srand(7);
     for (int step = 0; step < 300; step++) {
         unsigned i = (unsigned)rand() % 8;
         char name[8];
         snprintf(name, sizeof(name), "R%u", i);
         if (!users[i]) {
-            users[i] = join(name);
+            users[i] = net_join(&fx, name);
         } else {
             producer_release(users[i], rand() % 3 == 0);
             users[i] = NULL;
@@ -175,9 +157,9 @@ static void no_group_is_ever_left_behind(void **state)
 static void an_unregister_is_followed_by_the_marker_dance(void **state)
 {
     (void)state;
-    struct producer *g = join("G");
-    join("H");
-    connect_broker();
+    struct producer *g = net_join(&fx, "G");
+    net_join(&fx, "H");
+    net_connect(&fx);
     unsigned from = fx.brokers[0]->log_count;
     fx.brokers[0]->mute = true;
     producer_release(g, true);
@@ -202,13 +184,13 @@ static void an_unregister_is_followed_by_the_marker_dance(void **state)
 static void a_group_that_returns_while_it_is_unregistered_is_announced_again(void **state)
 {
     (void)state;
-    struct producer *g = join("G");
-    connect_broker();
+    struct producer *g = net_join(&fx, "G");
+    net_connect(&fx);
     fx.brokers[0]->mute = true;
     producer_release(g, true);
     net_pump(&fx);
     const struct fake_request *r = fake_server_last(fx.brokers[0], REQUEST_UNREGISTER_CLIENT);
-    assert_ptr_equal(join("G"), g);
+    assert_ptr_equal(net_join(&fx, "G"), g);
     fx.brokers[0]->mute = false;
     fake_server_reply(fake_server_last_conn(fx.brokers[0]), r->opaque, 0, NULL, NULL, 0, (struct span){"", 0});
     net_pump(&fx);
@@ -220,9 +202,9 @@ static void without_linger_a_release_unregisters_at_once(void **state)
 {
     (void)state;
     fx.config.linger_ms = 0;
-    struct producer *g = join("G");
-    join("H");
-    connect_broker();
+    struct producer *g = net_join(&fx, "G");
+    net_join(&fx, "H");
+    net_connect(&fx);
     producer_release(g, false);
     net_pump(&fx);
     assert_int_equal(fake_server_count(fx.brokers[0], REQUEST_UNREGISTER_CLIENT), 2);
@@ -232,8 +214,8 @@ static void without_linger_a_release_unregisters_at_once(void **state)
 static void a_reconnect_announces_first_and_everything(void **state)
 {
     (void)state;
-    struct producer *p = join("G");
-    struct topic_entry *topic = connect_broker();
+    struct producer *p = net_join(&fx, "G");
+    struct topic_entry *topic = net_connect(&fx);
     unsigned from = fx.brokers[0]->log_count;
     fake_server_drop_conns(fx.brokers[0], false);
     net_pump(&fx);
@@ -251,8 +233,8 @@ static void a_reconnect_announces_first_and_everything(void **state)
 static void a_lost_broker_is_dialled_again_without_any_send(void **state)
 {
     (void)state;
-    join("G");
-    connect_broker();
+    net_join(&fx, "G");
+    net_connect(&fx);
     fake_server_drop_conns(fx.brokers[0], true);
     net_advance(&fx, 300);
     assert_int_equal(fake_server_open_conns(fx.brokers[0]), 1);
@@ -262,8 +244,8 @@ static void a_lost_broker_is_dialled_again_without_any_send(void **state)
 static void two_silent_heartbeats_end_a_connection(void **state)
 {
     (void)state;
-    join("G");
-    connect_broker();
+    net_join(&fx, "G");
+    net_connect(&fx);
     fx.brokers[0]->mute_code = REQUEST_HEART_BEAT;
     net_advance(&fx, 1000); /* the first periodic one */
     net_advance(&fx, 2900);
@@ -276,8 +258,8 @@ static void two_silent_heartbeats_end_a_connection(void **state)
 static void expired_sends_ask_for_a_heartbeat(void **state)
 {
     (void)state;
-    struct producer *p = join("G");
-    struct topic_entry *topic = connect_broker();
+    struct producer *p = net_join(&fx, "G");
+    struct topic_entry *topic = net_connect(&fx);
     struct net_send send[3];
     net_advance(&fx, 1100);
     unsigned before = fake_server_count(fx.brokers[0], REQUEST_HEART_BEAT);
@@ -296,8 +278,8 @@ static void expired_sends_ask_for_a_heartbeat(void **state)
 static void a_refused_heartbeat_is_recorded_and_keeps_the_connection(void **state)
 {
     (void)state;
-    join("G");
-    connect_broker();
+    net_join(&fx, "G");
+    net_connect(&fx);
     struct channel *ch = fx.instance->brokers.brokers[0]->master;
     fx.brokers[0]->mute_code = REQUEST_HEART_BEAT;
     net_advance(&fx, 1000);
@@ -312,8 +294,8 @@ static void a_refused_heartbeat_is_recorded_and_keeps_the_connection(void **stat
 static void a_master_that_moves_is_left_politely(void **state)
 {
     (void)state;
-    join("G");
-    connect_broker();
+    net_join(&fx, "G");
+    net_connect(&fx);
     char moved[sizeof(fx.route_body)];
     snprintf(
         moved, sizeof(moved),
@@ -343,8 +325,8 @@ static void flapping_routes_leave_nothing_behind(void **state)
     struct net_send send;
     fx.config.poll_name_server_interval_ms = fx.config.heartbeat_broker_interval_ms = 1000;
     net_set_route(&fx, 3, 1);
-    struct producer *p = join("G");
-    struct topic_entry *topic = connect_broker();
+    struct producer *p = net_join(&fx, "G");
+    struct topic_entry *topic = net_connect(&fx);
     srand(11);
     for (unsigned i = 0; i < 300; i++) {
         net_set_route(&fx, 1 + (unsigned)rand() % 3, 1 + (unsigned)rand() % 4);
@@ -371,9 +353,9 @@ static void flapping_routes_leave_nothing_behind(void **state)
 static void a_drain_unregisters_everything(void **state)
 {
     (void)state;
-    join("G");
-    join("H");
-    connect_broker();
+    net_join(&fx, "G");
+    net_join(&fx, "H");
+    net_connect(&fx);
     mq_client_manager_drain(fx.manager);
     assert_false(mq_client_manager_is_drained(fx.manager));
     net_pump(&fx);
@@ -388,23 +370,23 @@ static void a_drain_unregisters_everything(void **state)
 static void an_unused_instance_ends_and_can_come_back(void **state)
 {
     (void)state;
-    struct producer *g = join("G");
-    struct topic_entry *topic = connect_broker();
+    struct producer *g = net_join(&fx, "G");
+    struct topic_entry *topic = net_connect(&fx);
     topic_entry_release(topic);
     producer_release(g, true);
     net_advance(&fx, 2500);
     assert_int_equal(mq_client_manager_count(fx.manager), 0);
     assert_int_equal(fake_server_open_conns(fx.brokers[0]), 0);
     assert_int_equal(fake_server_open_conns(fx.name_servers[0]), 0);
-    join("G");
-    connect_broker();
+    net_join(&fx, "G");
+    net_connect(&fx);
     assert_int_equal(mq_client_manager_count(fx.manager), 1);
 }
 
 static void groups_belong_to_the_user_who_registered_them(void **state)
 {
     (void)state;
-    struct producer *p = join("G"), *q;
+    struct producer *p = net_join(&fx, "G"), *q;
     const char *why = NULL;
     assert_int_equal(producer_acquire(fx.instance, SPAN_LITERAL("G"), 1001, &q, &why), -EPERM);
     assert_non_null(why);
@@ -427,11 +409,11 @@ static void the_group_table_is_bounded(void **state)
     net_instance(&fx);
     for (unsigned i = 2; i < PRODUCER_GROUPS_MAX; i++) { /* two are the client's own */
         snprintf(name, sizeof(name), "G%u", i);
-        join(name);
+        net_join(&fx, name);
     }
     assert_int_equal(producer_acquire(fx.instance, SPAN_LITERAL("more"), 1000, &p, &why), -EDQUOT);
     assert_non_null(why);
-    connect_broker();
+    net_connect(&fx);
     assert_int_equal(fx.instance->brokers.brokers[0]->heartbeat.ok, 1);
 }
 

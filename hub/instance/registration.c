@@ -16,6 +16,8 @@
 
 #define FAILURES_MAX 2 /* calls without an answer in a row before the connection is given up */
 #define RETRY_NS NS_PER_S
+#define REFUSALS_MAX 3        /* UNREGISTERs refused in a row before a connection that is left does without them */
+#define REFUSALS_SHIFT_MAX 5u /* each refusal in a row doubles the pause: up to 32 s */
 #define BUSY_CHECK_NS (100 * NS_PER_MS)
 #define NO_HEARTBEAT UINT64_MAX
 #define LATE_OBJECT_MAX sizeof(((struct problem *)0)->object)
@@ -47,9 +49,14 @@ static void step_at(struct registration *reg, uint64_t at_ns)
         loop_timer_schedule(&reg->step_timer, at_ns);
 }
 
+static bool is_left(const struct registration *reg)
+{
+    return reg->retiring || reg->instance->draining;
+}
+
 static bool is_wanted(const struct registration *reg, const struct producer *p)
 {
-    return p->state != PRODUCER_UNREGISTERING && !reg->retiring && !reg->instance->draining;
+    return p->state != PRODUCER_UNREGISTERING && !is_left(reg);
 }
 
 /* A group is not unregistered while one of its requests has no outcome. A connection that is left takes no new ones, so
@@ -61,6 +68,12 @@ static bool is_busy(const struct registration *reg, const struct producer *p)
     if (reg->instance->draining && now_of(reg) >= reg->instance->drain_patience_ns)
         return false;
     return reg->channel->pending_count > 0 || reg->channel->waiting_count > 0;
+}
+
+/* To the end, too, after one without an answer: the broker may execute it late, so an UNREGISTER waits for a later one's answer. */
+static bool heartbeats_go_out(const struct registration *reg)
+{
+    return !is_left(reg) || reg->heartbeat_unanswered;
 }
 
 /* ---- heartbeat ---- */
@@ -124,6 +137,7 @@ static void on_heartbeat(void *ctx, struct channel *channel, const struct invoke
     reg->step = REGISTRATION_IDLE;
     if (result->error == -ECANCELED)
         return;
+    reg->heartbeat_unanswered = result->error < 0;
     note_heartbeat(reg, result);
     mq_client_instance_changed(reg->instance);
     if (channel->state != CHANNEL_CONNECTED || note_silence(reg, result))
@@ -203,6 +217,25 @@ static int send_heartbeat(struct registration *reg)
 
 /* ---- unregister ---- */
 
+/* The broker has forgotten nothing. It is asked again after a pause, in which heartbeats go on naming the group. True when a
+ * connection that is left has been refused often enough. */
+static bool note_refusal(struct registration *reg, const struct send_response *response)
+{
+    struct span remark = response->remark;
+    reg->refusals += reg->refusals < REFUSALS_MAX + REFUSALS_SHIFT_MAX;
+    LOG_WARN(reg->channel->address, "refuses to unregister %s (code %d, %.*s)", reg->instance->producers.producers[reg->step_group]->group,
+             response->code, (int)remark.len, remark.data ? remark.data : "");
+    if (is_left(reg) && reg->refusals >= REFUSALS_MAX)
+        return true;
+    unsigned shift = reg->refusals - 1u < REFUSALS_SHIFT_MAX ? reg->refusals - 1u : REFUSALS_SHIFT_MAX;
+    uint64_t again_ns = now_of(reg) + (RETRY_NS << shift);
+    reg->refused_group = reg->step_group;
+    reg->unregister_at_ns = again_ns;
+    if (!loop_timer_is_scheduled(&reg->repair_timer))
+        loop_timer_schedule(&reg->repair_timer, again_ns);
+    return false;
+}
+
 static void on_unregister(void *ctx, struct channel *channel, const struct invoke_result *result)
 {
     struct registration *reg = ctx;
@@ -214,6 +247,14 @@ static void on_unregister(void *ctx, struct channel *channel, const struct invok
         reg->marker_due = true;
         step_at(reg, now_of(reg) + RETRY_NS);
         return;
+    }
+    if (result->response->code != RESPONSE_SUCCESS) {
+        if (!note_refusal(reg, result->response)) {
+            registration_step(reg);
+            return;
+        }
+    } else if (!was_marker) {
+        reg->refusals = 0;
     }
     bit_set(reg->announced, reg->step_group, false);
     reg->marker_due = !was_marker;
@@ -242,17 +283,20 @@ static int send_unregister(struct registration *reg, const struct producer *prod
     return 0;
 }
 
-/* From the last to the first, which are the client's own: 4.9.3's inner producer goes last as well. *waits: there is one, but
- * it must wait. */
+/* From the last to the first, which are the client's own: 4.9.3's inner producer goes last as well. After a refusal it is the
+ * others' turn first. *waits: there is one, but it must wait. */
 static struct producer *next_to_unregister(const struct registration *reg, bool *waits)
 {
     const struct producer_table *table = &reg->instance->producers;
+    unsigned after = reg->refusals > 0 && reg->refused_group < table->high ? reg->refused_group : table->high;
+    bool may_ask = !reg->heartbeat_unanswered && now_of(reg) >= reg->unregister_at_ns;
     *waits = false;
-    for (unsigned i = table->high; i-- > 0;) {
+    for (unsigned n = 1; n <= table->high; n++) {
+        unsigned i = (after + table->high - n) % table->high;
         struct producer *p = table->producers[i];
         if (!p || !bit_get(reg->announced, i) || is_wanted(reg, p))
             continue;
-        if (!is_busy(reg, p))
+        if (may_ask && !is_busy(reg, p))
             return p;
         *waits = true;
     }
@@ -264,7 +308,7 @@ static struct producer *next_to_unregister(const struct registration *reg, bool 
 static bool wants_repair(const struct registration *reg)
 {
     const struct producer *marker = reg->instance->marker;
-    return reg->marker_due && marker && is_wanted(reg, marker) && registration_knows(reg, marker);
+    return reg->marker_due && !reg->heartbeat_unanswered && marker && is_wanted(reg, marker) && registration_knows(reg, marker);
 }
 
 static void finish_retiring(struct registration *reg)
@@ -285,11 +329,6 @@ static void finish_retiring(struct registration *reg)
     mq_client_instance_changed(in);
 }
 
-static bool heartbeats_go_out(const struct registration *reg)
-{
-    return !reg->retiring && !reg->instance->draining;
-}
-
 void registration_step(struct registration *reg)
 {
     int r = 0;
@@ -302,6 +341,8 @@ void registration_step(struct registration *reg)
             finish_retiring(reg);
         return;
     }
+    if (reg->unregister_at_ns > now_of(reg))
+        step_at(reg, reg->unregister_at_ns);
     if ((gone = next_to_unregister(reg, &waits)) != NULL) {
         r = send_unregister(reg, gone, REGISTRATION_UNREGISTER);
     } else if (wants_repair(reg)) {
@@ -376,7 +417,9 @@ static void forget_connection(struct registration *reg)
     memset(reg->announced, 0, sizeof(reg->announced));
     reg->step = REGISTRATION_IDLE;
     reg->failures = 0;
-    reg->marker_due = reg->duplicate_seen = false;
+    reg->refusals = 0;
+    reg->unregister_at_ns = 0;
+    reg->marker_due = reg->duplicate_seen = reg->heartbeat_unanswered = false;
     reg->heartbeat_at_ns = NO_HEARTBEAT;
     reg->heartbeat_sent_ns = 0;
     loop_timer_cancel(&reg->step_timer);

@@ -41,7 +41,11 @@ struct registration {
     bool marker_due;                              /* a group was unregistered, or the connection is new: repair follows */
     bool retiring;                                /* unregister everything, then close */
     bool duplicate_seen;                          /* see duplicate_client_id.h */
+    bool heartbeat_unanswered;                    /* the last one: until another is answered nothing is unregistered */
     uint8_t failures;                             /* calls without an answer in a row */
+    uint8_t refusals;                             /* UNREGISTERs refused in a row */
+    uint16_t refused_group;                       /* the last one of these */
+    uint64_t unregister_at_ns;                    /* after a refusal: not before */
     uint64_t heartbeat_at_ns;                     /* when the next one is due; UINT64_MAX: no time set */
     uint64_t heartbeat_sent_ns;                   /* on this connection, 0: never */
     uint64_t heartbeat_ok_ns;                     /* last confirmed, or when this object came to be */

@@ -282,6 +282,161 @@ static void a_group_that_nobody_knows_any_more_leaves_the_table(void **state)
     fake_server_listen(fx.brokers[0]);
 }
 
+/* Answers the next refusals UNREGISTERs with SYSTEM_BUSY: brokers do so with a full queue, and ACLs refuse as well. */
+static unsigned refusals;
+
+static bool refuse_unregister(struct fake_server *s, struct fake_conn *c, const struct remoting_command *cmd)
+{
+    (void)s;
+    if (cmd->code != REQUEST_UNREGISTER_CLIENT || refusals == 0)
+        return false;
+    refusals--;
+    fake_server_reply(c, cmd->opaque, RESPONSE_SYSTEM_BUSY, "[REJECTREQUEST]", NULL, 0, (struct span){"", 0});
+    return true;
+}
+
+static unsigned unregisters_of(const char *group)
+{
+    unsigned n = 0;
+    for (unsigned i = 0; i < fx.brokers[0]->log_count; i++)
+        n += fx.brokers[0]->log[i].code == REQUEST_UNREGISTER_CLIENT && strcmp(fx.brokers[0]->log[i].text, group) == 0;
+    return n;
+}
+
+/* A broker that refuses has forgotten nothing: the group is announced (hazard 17) until it is unregistered indeed. */
+static void a_refused_unregister_is_repeated_and_the_group_announced_until_then(void **state)
+{
+    (void)state;
+    struct producer *g = net_join(&fx, "G");
+    net_connect(&fx);
+    fx.brokers[0]->hook = refuse_unregister;
+    refusals = 1;
+    producer_release(g, true);
+    net_pump(&fx);
+    assert_int_equal(unregisters_of("G"), 1);
+    assert_int_equal(g->state, PRODUCER_UNREGISTERING);
+    net_advance(&fx, 200);
+    net_join(&fx, "H");
+    net_pump(&fx);
+    const struct fake_request *heartbeat = fake_server_last(fx.brokers[0], REQUEST_HEART_BEAT);
+    assert_true(fake_request_names(heartbeat, "H"));
+    assert_true(fake_request_names(heartbeat, "G"));
+    assert_int_equal(unregisters_of("G"), 1); /* not again at once */
+    net_advance(&fx, 1000);
+    assert_int_equal(unregisters_of("G"), 2);
+    assert_false(fake_request_names(fake_server_last(fx.brokers[0], REQUEST_HEART_BEAT), "G"));
+    assert_null(producer_table_find(&fx.instance->producers, "G", 1));
+    model_follow();
+    assert_true(model.reply_route);
+    assert_int_equal(fx.brokers[0]->accepted, 1);
+}
+
+/* Neither other groups nor heartbeats nor the marker wait for a broker that never lets a group go, and it is not pestered. */
+static void a_broker_that_refuses_for_ever_holds_nobody_up(void **state)
+{
+    (void)state;
+    struct producer *h = net_join(&fx, "H"), *g = net_join(&fx, "G");
+    net_join(&fx, "I");
+    net_connect(&fx);
+    fx.brokers[0]->hook = refuse_unregister;
+    refusals = 1;
+    producer_release(g, true);
+    net_pump(&fx);
+    producer_release(h, true);
+    net_advance(&fx, 1100);
+    assert_int_equal(unregisters_of("H"), 1); /* its turn is before G's second */
+    assert_null(producer_table_find(&fx.instance->producers, "H", 1));
+    refusals = UINT32_MAX;
+    unsigned before = fake_server_count(fx.brokers[0], REQUEST_HEART_BEAT);
+    net_join(&fx, "G");
+    producer_release(g, true);
+    net_advance(&fx, 300000);
+    assert_true(fake_server_count(fx.brokers[0], REQUEST_HEART_BEAT) >= before + 9);
+    assert_true(unregisters() < 40);
+    refusals = 0;
+    net_advance(&fx, 65000);
+    model_follow();
+    assert_int_equal(model_find("G"), -1);
+    assert_true(model.reply_route);
+    assert_false(model.left_behind);
+}
+
+static void a_refused_repair_is_repeated(void **state)
+{
+    (void)state;
+    net_join(&fx, "G");
+    net_connect(&fx);
+    fx.brokers[0]->hook = refuse_unregister;
+    fake_server_drop_conns(fx.brokers[0], true);
+    net_advance(&fx, 2500);
+    refusals = 1; /* the repair after the reconnect */
+    net_advance(&fx, 1000);
+    assert_int_equal(refusals, 0);
+    assert_int_equal(unregisters_of(fx.instance->marker->group), 1);
+    net_advance(&fx, 1100);
+    assert_int_equal(unregisters_of(fx.instance->marker->group), 2);
+    assert_true(fake_request_names(fake_server_last(fx.brokers[0], REQUEST_HEART_BEAT), fx.instance->marker->group));
+}
+
+static void a_drain_ends_though_a_broker_refuses(void **state)
+{
+    (void)state;
+    for (unsigned i = 0; i < 40; i++) {
+        char name[8];
+        snprintf(name, sizeof(name), "G%u", i);
+        net_join(&fx, name);
+    }
+    net_connect(&fx);
+    fx.brokers[0]->hook = refuse_unregister;
+    refusals = UINT32_MAX;
+    mq_client_manager_drain(fx.manager);
+    net_advance(&fx, 1500);
+    assert_false(mq_client_manager_is_drained(fx.manager)); /* it may have been busy for a moment only */
+    net_advance(&fx, 3000);
+    assert_true(mq_client_manager_is_drained(fx.manager));
+    assert_int_equal(fake_server_open_conns(fx.brokers[0]), 0);
+}
+
+/* A heartbeat without an answer may be executed late. An UNREGISTER that overtook it would be undone by it. */
+static void no_unregister_overtakes_a_heartbeat(void **state)
+{
+    (void)state;
+    struct producer *g = net_join(&fx, "G");
+    net_connect(&fx);
+    fx.brokers[0]->mute_code = REQUEST_HEART_BEAT;
+    net_advance(&fx, 200);
+    net_join(&fx, "H");
+    net_advance(&fx, 3100); /* its heartbeat times out */
+    producer_release(g, true);
+    net_advance(&fx, 500);
+    assert_int_equal(unregisters(), 0);
+    fx.brokers[0]->mute_code = 0;
+    unsigned before = fake_server_count(fx.brokers[0], REQUEST_HEART_BEAT);
+    net_advance(&fx, 700);
+    assert_int_equal(unregisters_of("G"), 1);
+    assert_true(fake_server_count(fx.brokers[0], REQUEST_HEART_BEAT) > before);
+    assert_int_equal(fx.brokers[0]->accepted, 1);
+    model_follow();
+    assert_int_equal(model_find("G"), -1);
+    assert_true(model.reply_route);
+}
+
+static void a_drain_lets_no_unregister_overtake_a_heartbeat(void **state)
+{
+    (void)state;
+    net_join(&fx, "G");
+    net_connect(&fx);
+    fx.brokers[0]->mute_code = REQUEST_HEART_BEAT;
+    net_advance(&fx, 200);
+    net_join(&fx, "H");
+    net_advance(&fx, 3100);
+    mq_client_manager_drain(fx.manager);
+    net_advance(&fx, 3000);
+    assert_int_equal(unregisters(), 0);
+    net_advance(&fx, 2000); /* the second silence ends the connection, and the drain with it */
+    assert_true(mq_client_manager_is_drained(fx.manager));
+}
+
 /* Hazard 17: as many groups as there can be are in every heartbeat. */
 static void no_group_is_dropped_from_a_heartbeat(void **state)
 {
@@ -350,6 +505,12 @@ int main(void)
         T(a_group_joined_during_its_unregister_is_registered_after_the_answer),
         T(a_group_is_not_unregistered_while_its_request_is_outstanding),
         T(a_group_that_nobody_knows_any_more_leaves_the_table),
+        T(a_refused_unregister_is_repeated_and_the_group_announced_until_then),
+        T(a_broker_that_refuses_for_ever_holds_nobody_up),
+        T(a_refused_repair_is_repeated),
+        T(a_drain_ends_though_a_broker_refuses),
+        T(no_unregister_overtakes_a_heartbeat),
+        T(a_drain_lets_no_unregister_overtake_a_heartbeat),
         T(no_group_is_dropped_from_a_heartbeat),
         T(a_random_life_leaves_nothing_behind),
     };

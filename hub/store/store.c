@@ -54,6 +54,7 @@ struct store {
     pthread_cond_t wake;
     struct entry *buckets[BUCKETS];
     struct list_link dirty;
+    unsigned forgotten; /* entries without a value */
     struct store_status status;
     bool stopping;
     pthread_t writer;
@@ -96,8 +97,45 @@ static void entry_drop(struct store *store, struct entry *entry)
         store->status.unwritten--;
     }
     store->status.entries--;
+    store->forgotten -= entry->value_len == 0;
     store->status.bytes -= entry->key_len + entry->value_len;
     free(entry);
+}
+
+static void entry_link(struct store *store, struct entry *entry)
+{
+    struct entry **bucket = bucket_of(store, entry_key(entry));
+    entry->next = *bucket;
+    *bucket = entry;
+    store->status.entries++;
+    store->forgotten += entry->value_len == 0;
+    store->status.bytes += entry->key_len + entry->value_len;
+}
+
+static void entry_mark_dirty(struct store *store, struct entry *entry)
+{
+    if (list_is_linked(&entry->dirty_link))
+        return;
+    list_append(&store->dirty, &entry->dirty_link);
+    store->status.unwritten++;
+    pthread_cond_signal(&store->wake);
+}
+
+/* In no bucket yet. A NULL @p origin makes a forgotten one. */
+static struct entry *entry_new(struct span key, const struct store_origin *origin, struct span content)
+{
+    size_t value_len = origin ? store_record_size(origin, content) : 0;
+    struct entry *entry = calloc(1, sizeof(*entry) + key.len + value_len);
+    if (!entry)
+        return NULL;
+    entry->key_len = key.len;
+    entry->value_len = value_len;
+    memcpy(entry->data, key.data, key.len);
+    if (origin) {
+        entry->origin = *origin;
+        store_record_seal(entry->data + key.len, key, origin, content);
+    }
+    return entry;
 }
 
 static bool key_is(struct span key, const char *kind)
@@ -111,6 +149,22 @@ static bool may_be_evicted(const struct entry *entry)
     return entry->value_len > 0 && !key_is(entry_key(entry), KIND_NAME) && !key_is(entry_key(entry), STORE_KIND_CONFIG);
 }
 
+/*
+ * The file has to learn of it, or the next start would find the record there. Before the writer runs the file is still to be
+ * made; and behind a disk that hangs no more than a table of such notes piles up.
+ */
+static void evict(struct store *store, struct entry *entry)
+{
+    bool tell = store->writer_runs && store->status.state != STORE_OFF && store->forgotten < STORE_ENTRIES_MAX;
+    struct entry *note = tell ? entry_new(entry_key(entry), NULL, (struct span){"", 0}) : NULL;
+    entry_drop(store, entry);
+    store->status.evicted++;
+    if (note) {
+        entry_link(store, note);
+        entry_mark_dirty(store, note);
+    }
+}
+
 static bool evict_oldest(struct store *store)
 {
     struct entry *oldest = NULL;
@@ -122,40 +176,29 @@ static bool evict_oldest(struct store *store)
     }
     if (!oldest)
         return false;
-    entry_drop(store, oldest);
-    store->status.evicted++;
+    evict(store, oldest);
     return true;
 }
 
-static void entry_link(struct store *store, struct entry *entry)
+static bool is_full(const struct store *store, size_t more_bytes)
 {
-    struct entry **bucket = bucket_of(store, entry_key(entry));
-    entry->next = *bucket;
-    *bucket = entry;
-    store->status.entries++;
-    store->status.bytes += entry->key_len + entry->value_len;
+    return store->status.entries - store->forgotten >= STORE_ENTRIES_MAX || store->status.entries >= 2 * STORE_ENTRIES_MAX ||
+           store->status.bytes + more_bytes > STORE_BYTES_MAX;
 }
 
 /* Puts or replaces; a NULL @p origin leaves a forgotten entry. Not marked dirty. NULL when memory is short or the content too long. */
 static struct entry *entry_put(struct store *store, struct span key, const struct store_origin *origin, struct span content)
 {
-    size_t value_len = origin ? store_record_size(origin, content) : 0, size = key.len + value_len;
     if (key.len > STORE_KEY_MAX || content.len > STORE_CONTENT_MAX)
         return NULL;
-    struct entry *fresh = calloc(1, sizeof(*fresh) + size);
+    struct entry *fresh = entry_new(key, origin, content);
     if (!fresh)
         return NULL;
-    fresh->key_len = key.len;
-    fresh->value_len = value_len;
-    memcpy(fresh->data, key.data, key.len);
-    if (origin) {
-        fresh->origin = *origin;
-        store_record_seal(fresh->data + key.len, key, origin, content);
-    }
+    size_t size = fresh->key_len + fresh->value_len;
     struct entry *old = entry_find(store, key);
     if (old)
         entry_drop(store, old);
-    while (store->status.entries >= STORE_ENTRIES_MAX || store->status.bytes + size > STORE_BYTES_MAX) {
+    while (is_full(store, size)) {
         if (!evict_oldest(store)) {
             free(fresh);
             return NULL;
@@ -163,15 +206,6 @@ static struct entry *entry_put(struct store *store, struct span key, const struc
     }
     entry_link(store, fresh);
     return fresh;
-}
-
-static void entry_mark_dirty(struct store *store, struct entry *entry)
-{
-    if (list_is_linked(&entry->dirty_link))
-        return;
-    list_append(&store->dirty, &entry->dirty_link);
-    store->status.unwritten++;
-    pthread_cond_signal(&store->wake);
 }
 
 static void mark_all_dirty(struct store *store)

@@ -429,6 +429,68 @@ static void the_oldest_entries_go_when_the_cache_is_full(void **state)
     store_close(store);
 }
 
+static void wait_until_written(struct store *store)
+{
+    struct store_status status;
+    do {
+        usleep(1000);
+        store_status(store, &status);
+    } while (status.unwritten);
+}
+
+static void what_was_evicted_leaves_the_file(void **state)
+{
+    (void)state;
+    struct store *store = open_store();
+    struct store_status status;
+    char *body = calloc(1, 1 << 20), name[32];
+    for (unsigned i = 0; i < 14; i++) {
+        snprintf(name, sizeof(name), "big%u", i);
+        save_route(store, "c1", name, body, (1 << 20) - 100);
+        if (i == 9)
+            wait_until_written(store); /* the first ones are in the file when they have to go */
+    }
+    free(body);
+    store_status(store, &status);
+    assert_true(status.evicted >= 2);
+    wait_until_written(store);
+    for (unsigned i = 0; i < 14; i++) {
+        snprintf(name, sizeof(name), "big%u", i);
+        store_forget(store, STORE_KIND_ROUTE, "c1", name);
+    }
+    store_close(store);
+    store = open_store();
+    store_status(store, &status);
+    assert_int_equal(status.entries, 0);
+    store_close(store);
+    assert_int_equal(warnings, 0);
+}
+
+static void too_many_entries_push_out_others_for_good(void **state)
+{
+    (void)state;
+    struct store *store = open_store();
+    struct store_status status;
+    char name[32];
+    for (unsigned i = 0; i < STORE_ENTRIES_MAX + 100; i++) {
+        snprintf(name, sizeof(name), "t%u", i);
+        save_route(store, "c1", name, "x", 1);
+    }
+    store_status(store, &status);
+    assert_int_equal(status.evicted, 100);
+    assert_true(status.entries <= STORE_ENTRIES_MAX + 100);
+    wait_until_written(store);
+    store_status(store, &status);
+    assert_int_equal(status.entries, STORE_ENTRIES_MAX);
+    store_close(store);
+    store = open_store();
+    store_status(store, &status);
+    assert_int_equal(status.entries, STORE_ENTRIES_MAX);
+    assert_int_equal(status.evicted, 0); /* the file had no more */
+    store_close(store);
+    assert_int_equal(warnings, 0);
+}
+
 static void a_full_disk_costs_only_the_cache(void **state)
 {
     (void)state;
@@ -645,6 +707,8 @@ int main(void)
         cmocka_unit_test_setup(kinds_do_not_meet, setup),
         cmocka_unit_test_setup(however_much_changes_there_is_one_commit_a_second, setup),
         cmocka_unit_test_setup(the_oldest_entries_go_when_the_cache_is_full, setup),
+        cmocka_unit_test_setup(what_was_evicted_leaves_the_file, setup),
+        cmocka_unit_test_setup(too_many_entries_push_out_others_for_good, setup),
         cmocka_unit_test_setup(a_full_disk_costs_only_the_cache, setup),
         cmocka_unit_test_setup(a_file_that_is_no_database_is_set_aside, setup),
         cmocka_unit_test_setup(a_thousand_damaged_files_give_no_crash_and_no_wrong_route, setup),

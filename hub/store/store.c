@@ -143,10 +143,10 @@ static bool key_is(struct span key, const char *kind)
     return key.len > strlen(kind) && memcmp(key.data, kind, strlen(kind) + 1) == 0;
 }
 
-/* What was learnt can be learnt again; names and the configuration stay. */
-static bool may_be_evicted(const struct entry *entry)
+/* Names and the configuration stay. What was learnt can be learnt again: it may expire, and leave a full cache. */
+static bool is_lasting(const struct entry *entry)
 {
-    return entry->value_len > 0 && !key_is(entry_key(entry), KIND_NAME) && !key_is(entry_key(entry), STORE_KIND_CONFIG);
+    return key_is(entry_key(entry), KIND_NAME) || key_is(entry_key(entry), STORE_KIND_CONFIG);
 }
 
 /*
@@ -170,7 +170,7 @@ static bool evict_oldest(struct store *store)
     struct entry *oldest = NULL;
     for (unsigned i = 0; i < BUCKETS; i++) {
         for (struct entry *entry = store->buckets[i]; entry; entry = entry->next) {
-            if (may_be_evicted(entry) && (!oldest || entry->origin.saved_ms < oldest->origin.saved_ms))
+            if (entry->value_len > 0 && !is_lasting(entry) && (!oldest || entry->origin.saved_ms < oldest->origin.saved_ms))
                 oldest = entry;
         }
     }
@@ -490,7 +490,7 @@ int store_load(struct store *store, const char *kind, const char *scope, const c
         return -ENOENT;
     pthread_mutex_lock(&store->lock);
     const struct entry *entry = entry_find(store, (struct span){key, key_len});
-    if (entry && entry->value_len > 0) {
+    if (entry && entry->value_len > 0 && (is_lasting(entry) || entry->origin.expires_ms > wall_now_ms())) {
         struct span kept = entry_content(entry);
         char *copy = malloc(kept.len + 1);
         r = copy ? 0 : -ENOMEM;

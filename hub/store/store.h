@@ -52,7 +52,10 @@ void store_close(struct store *store);
 
 #define STORE_LIFETIME_MS (INT64_C(30) * 24 * 3600 * 1000) /* of what was not seen again */
 
-/** What was saved last, in a block that the caller frees (a NUL follows it), and where it is from. 0, -ENOENT or -ENOMEM. */
+/**
+ * What was saved last, in a block that the caller frees (a NUL follows it), and where it is from. 0; -ENOENT, also when it has
+ * expired; or -ENOMEM.
+ */
 int store_load(struct store *store, const char *kind, const char *scope, const char *name, void **content, size_t *len,
                struct store_origin *origin);
 

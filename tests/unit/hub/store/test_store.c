@@ -15,6 +15,7 @@
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "hub/store/store.h"
@@ -267,6 +268,54 @@ static void expired_records_are_forgotten(void **state)
     file_with_route(&origin, STORE_RECORD_VERSION);
     assert_int_equal(load_topic1(&found), -ENOENT);
     assert_int_equal(warnings, 0);
+}
+
+static uint64_t real_monotonic(void *ctx)
+{
+    struct timespec now;
+    (void)ctx;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * NS_PER_S + (uint64_t)now.tv_nsec;
+}
+
+static int64_t moved_ms;
+
+static int64_t moved_realtime(void *ctx)
+{
+    struct timespec now;
+    (void)ctx;
+    clock_gettime(CLOCK_REALTIME, &now);
+    return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000 + __atomic_load_n(&moved_ms, __ATOMIC_RELAXED);
+}
+
+static void records_expire_while_the_hub_runs(void **state)
+{
+    (void)state;
+    static const struct clock_source source = {real_monotonic, moved_realtime, NULL};
+    struct store_origin origin;
+    char name[64], again[64];
+    void *content = NULL;
+    size_t len;
+    clock_set_source(&source);
+    struct store *store = open_store();
+    save_route(store, "c1", "topic1", "x", 1);
+    store_save(store, STORE_KIND_CONFIG, "", "last", "y", 1, "");
+    assert_int_equal(store_instance_name(store, "k", name, sizeof(name)), 0);
+    __atomic_store_n(&moved_ms, STORE_LIFETIME_MS - 60000, __ATOMIC_RELAXED);
+    assert_int_equal(load_route(store, "c1", "topic1", &content, &len), 0);
+    free(content);
+    __atomic_store_n(&moved_ms, STORE_LIFETIME_MS + 1, __ATOMIC_RELAXED);
+    int expired = load_route(store, "c1", "topic1", &content, &len);
+    int config = store_load(store, STORE_KIND_CONFIG, "", "last", &content, &len, &origin);
+    int kept = store_instance_name(store, "k", again, sizeof(again));
+    store_close(store);
+    __atomic_store_n(&moved_ms, 0, __ATOMIC_RELAXED);
+    clock_set_source(NULL);
+    assert_int_equal(expired, -ENOENT);
+    assert_int_equal(config, 0); /* these two count for as long as they are there */
+    free(content);
+    assert_int_equal(kept, 0);
+    assert_string_equal(name, again);
 }
 
 static void a_key_that_no_hub_made_is_left_out(void **state)
@@ -700,6 +749,7 @@ int main(void)
         cmocka_unit_test_setup(an_absent_file_is_no_damage, setup),
         cmocka_unit_test_setup(names_of_another_boot_are_forgotten, setup),
         cmocka_unit_test_setup(expired_records_are_forgotten, setup),
+        cmocka_unit_test_setup(records_expire_while_the_hub_runs, setup),
         cmocka_unit_test_setup(a_key_that_no_hub_made_is_left_out, setup),
         cmocka_unit_test_setup(records_of_another_version_are_left_out_and_are_no_damage, setup),
         cmocka_unit_test_setup(what_is_forgotten_is_gone_here_at_once_and_from_the_file, setup),

@@ -27,9 +27,9 @@ static void plan_next(struct scheduled_task *task, uint64_t now)
         task->next_ns += missed * task->period_ns;
         task->skipped += missed;
     }
-    /* After its first run a task runs on whole seconds: an idle hub wakes once for all of them. */
+    /* After its first run a task of whole seconds runs on whole seconds: an idle hub wakes once for all of them. */
     uint64_t whole = task->next_ns / NS_PER_S * NS_PER_S;
-    if (whole > now)
+    if (task->period_ns % NS_PER_S == 0 && whole > now)
         task->next_ns = whole;
     loop_timer_schedule(&task->timer, task->next_ns);
 }

@@ -122,6 +122,17 @@ static void later_runs_fall_on_whole_seconds(void **state)
     assert_in_range(runs.at_ms[2], 60000, 60010);
 }
 
+static void a_period_of_no_whole_seconds_keeps_its_rate(void **state)
+{
+    (void)state;
+    const struct scheduled_task *task = add(1000, 1500);
+    advance_to(30000);
+    assert_int_equal(runs.count, 20);
+    for (unsigned i = 0; i < runs.count; i++)
+        assert_in_range(runs.at_ms[i], 1000 + i * 1500, 1000 + i * 1500 + 20);
+    assert_int_equal(task->skipped, 0);
+}
+
 static void missed_runs_become_one(void **state)
 {
     (void)state;
@@ -171,8 +182,12 @@ static void the_table_of_tasks_is_bounded(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        T(the_rate_is_fixed),     T(later_runs_fall_on_whole_seconds), T(missed_runs_become_one),
-        T(an_error_ends_nothing), T(the_table_of_tasks_is_bounded),
+        T(the_rate_is_fixed),
+        T(later_runs_fall_on_whole_seconds),
+        T(a_period_of_no_whole_seconds_keeps_its_rate),
+        T(missed_runs_become_one),
+        T(an_error_ends_nothing),
+        T(the_table_of_tasks_is_bounded),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -145,16 +145,14 @@ static const char *describe(struct mq_client_manager *m, const struct mq_client_
     return m->why;
 }
 
-/* By the name that was asked for: a clientId may be another at the next try. */
+/* One problem of the whole cluster: a name that failed may never be asked for again, and then nothing would end its own. */
 static void note_start(const struct mq_client_instance *in, int error)
 {
-    char object[CLUSTER_NAME_MAX_LENGTH + INSTANCE_NAME_MAX + 16];
-    snprintf(object, sizeof(object), "%s, instance %s", in->cluster, in->asked_name);
     if (error == 0)
-        problem_clear(PROBLEM_INSTANCE_START, object);
+        problem_clear(PROBLEM_INSTANCE_START, in->cluster);
     else
-        problem_raise(PROBLEM_INSTANCE_START, object, TABLE_SEVERITY_CRIT, "the client could not be started: %s",
-                      in->start_problem[0] ? in->start_problem : strerror(-error));
+        problem_raise(PROBLEM_INSTANCE_START, in->cluster, TABLE_SEVERITY_CRIT, "the client could not be started: %s (instance %s)",
+                      in->start_problem[0] ? in->start_problem : strerror(-error), in->asked_name);
 }
 
 static int create(struct mq_client_manager *m, const struct resolved_key *key, const char *client_ip, struct mq_client_instance **out,

@@ -199,10 +199,40 @@ static void credentials_that_cannot_be_used_refuse_the_start(void **state)
     assert_non_null(strstr(why, configs[SIGNED].credentials_file));
     assert_null(strstr(why, "0123456789"));
     assert_int_equal(mq_client_manager_count(fx.manager), 0);
-    assert_true(problem_find("instance-start", "signed, instance app", &problem));
+    assert_true(problem_find("instance-start", "signed", &problem));
+    assert_non_null(strstr(problem.text, "app"));
     write_credentials(configs[SIGNED].credentials_file, 0600);
     assert_int_equal(get("signed", NULL, "app", NULL)->state, SERVICE_RUNNING);
-    assert_false(problem_find("instance-start", "signed, instance app", &problem));
+    assert_false(problem_find("instance-start", "signed", &problem));
+}
+
+static void count_problem(void *ctx, const struct problem *problem)
+{
+    unsigned *count = ctx;
+    (void)problem;
+    (*count)++;
+}
+
+static void failed_starts_are_one_problem_of_their_cluster(void **state)
+{
+    (void)state;
+    struct mq_client_instance *in;
+    struct problem problem;
+    unsigned count = 0;
+    char name[16];
+    write_credentials(configs[SIGNED].credentials_file, 0644);
+    for (unsigned i = 0; i < PROBLEMS_MAX + 44; i++) {
+        snprintf(name, sizeof(name), "i%u", i);
+        const struct instance_key key = {"signed", NULL, name, NULL};
+        assert_true(mq_client_manager_get_or_create(fx.manager, &key, &in, NULL) < 0);
+    }
+    problem_raise("heartbeat-late", "another", TABLE_SEVERITY_WARN, "there is room for it");
+    assert_true(problem_find("heartbeat-late", "another", &problem));
+    write_credentials(configs[SIGNED].credentials_file, 0600);
+    get("signed", NULL, "app", NULL); /* any one shows that the cluster's can start */
+    problems_for_each(count_problem, &count);
+    assert_int_equal(count, 1);
+    assert_true(problem_find("heartbeat-late", "another", &problem));
 }
 
 static void a_reload_reads_credentials_again_or_keeps_them(void **state)
@@ -232,6 +262,7 @@ int main(void)
         T(other_credentials_or_tls_settings_never_share),
         T(it_keeps_a_copy_of_the_configuration),
         T(credentials_that_cannot_be_used_refuse_the_start),
+        T(failed_starts_are_one_problem_of_their_cluster),
         T(a_reload_reads_credentials_again_or_keeps_them),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

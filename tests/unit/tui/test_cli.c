@@ -715,6 +715,25 @@ static void test_the_page_is_complete(void **state)
     }
 }
 
+/* And every kind of problem that a hub may raise. */
+static void test_the_page_names_every_problem(void **state)
+{
+    (void)state;
+    static char page[OUTPUT_CAP], header[OUTPUT_CAP];
+    char name[64], rule[64], wanted[80];
+    unsigned rules = 0;
+    read_all(CLI_PAGE, page);
+    read_all(PROBLEMS_HEADER, header);
+    for (const char *at = header; (at = strstr(at, "#define PROBLEM_")); at++) {
+        assert_int_equal(sscanf(at, "#define %63s \"%63[^\"]\"", name, rule), 2);
+        snprintf(wanted, sizeof(wanted), "\n| `%s` | ", rule);
+        if (!strstr(page, wanted))
+            fail_msg("docs/cli.md does not say what to do about %s", rule);
+        rules++;
+    }
+    assert_true(rules > 0);
+}
+
 static void test_no_hub_no_table(void **state)
 {
     (void)state;
@@ -783,6 +802,7 @@ int main(void)
         TEST(test_usage_errors),
         TEST(test_help_and_version),
         TEST(test_the_page_is_complete),
+        TEST(test_the_page_names_every_problem),
         TEST(test_no_hub_no_table),
         TEST(test_damaged_and_foreign_tables),
         TEST(test_no_permission),

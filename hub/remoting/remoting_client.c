@@ -24,14 +24,15 @@ bool remoting_client_is_suspect(const struct channel *channel)
     return channel->suspected_ns > channel->last_read_ns;
 }
 
-void remoting_client_suspect(struct remoting_client *client, struct channel *ch)
+bool remoting_client_suspect(struct remoting_client *client, struct channel *ch)
 {
     if (ch->state != CHANNEL_CONNECTED || remoting_client_is_suspect(ch))
-        return;
+        return false;
     ch->suspected_ns = event_loop_now_ns(client->loop);
     client->responses.counters.suspicions++;
     if (client->ops.suspect)
         client->ops.suspect(client->ops.ctx, ch);
+    return true;
 }
 
 static void expire(void *ctx, struct deadline *deadline)
@@ -74,8 +75,12 @@ void remoting_client_close_all(struct remoting_client *client)
 {
     if (!client->loop)
         return;
-    LIST_FOR_EACH_SAFE (it, next, &client->channels)
-        channel_close(LIST_ENTRY(it, struct channel, link));
+    for (struct list_link *it = client->channels.next; it != &client->channels;) {
+        struct channel *ch = LIST_ENTRY(it, struct channel, link);
+        bool was_open = ch->state != CHANNEL_CLOSED;
+        channel_close(ch);
+        it = was_open ? client->channels.next : it->next; /* callbacks may have dropped any of them */
+    }
 }
 
 void remoting_client_deinit(struct remoting_client *client)
@@ -470,8 +475,11 @@ static bool is_idle(const struct remoting_client *client, const struct channel *
     return client->settings.max_idle_ms && ch->state == CHANNEL_CONNECTED && now - last > client->settings.max_idle_ms * NS_PER_MS;
 }
 
-/* A peer that owes answers and sends nothing: silence counts from the oldest request that it should have answered by now. */
-static void watch_silence(struct remoting_client *client, struct channel *ch, uint64_t now)
+/*
+ * A peer that owes answers and sends nothing: silence counts from the oldest request that it should have answered by now.
+ * True if it was suspected just now.
+ */
+static bool watch_silence(struct remoting_client *client, struct channel *ch, uint64_t now)
 {
     struct list_link *oldest = list_first(&ch->pending);
     if (ch->owing_ns <= ch->last_read_ns || (!oldest && ch->unanswered == 0))
@@ -480,8 +488,8 @@ static void watch_silence(struct remoting_client *client, struct channel *ch, ui
         uint64_t written_ns = LIST_ENTRY(oldest, struct response_future, link)->written_ns;
         ch->owing_ns = written_ns > ch->last_read_ns ? written_ns : ch->last_read_ns + 1;
     }
-    if (ch->owing_ns && client->settings.probe_silence_ms && now - ch->owing_ns >= client->settings.probe_silence_ms * NS_PER_MS)
-        remoting_client_suspect(client, ch);
+    return ch->owing_ns && client->settings.probe_silence_ms && now - ch->owing_ns >= client->settings.probe_silence_ms * NS_PER_MS &&
+           remoting_client_suspect(client, ch);
 }
 
 /* The probe had the time of one heartbeat. Whoever sent it, and whatever it was: one byte would have done. */
@@ -491,20 +499,34 @@ static bool is_given_up(const struct remoting_client *client, const struct chann
     return limit_ns && ch->state == CHANNEL_CONNECTED && remoting_client_is_suspect(ch) && now - ch->suspected_ns > limit_ns;
 }
 
+/* True if callbacks ran. Each happens once: it changes what it was decided by. */
+static bool scan_channel(struct remoting_client *client, struct channel *ch, uint64_t now)
+{
+    channel_trim(ch);
+    if (watch_silence(client, ch, now))
+        return true;
+    if (is_given_up(client, ch, now)) {
+        channel_fail(ch, ETIMEDOUT, "a probe was not answered");
+        return true;
+    }
+    if (is_idle(client, ch, now)) {
+        channel_idle(ch);
+        return true;
+    }
+    if (!list_is_empty(&ch->waiting) && ch->state == CHANNEL_CONNECTED)
+        channel_mark_dirty(ch);
+    return false;
+}
+
 unsigned remoting_client_scan(struct remoting_client *client)
 {
     uint64_t now = event_loop_now_ns(client->loop);
     unsigned found = response_table_scan(&client->responses, now, found_overdue, client);
-    LIST_FOR_EACH_SAFE (it, next, &client->channels) {
+    for (struct list_link *it = client->channels.next; it != &client->channels;) {
         struct channel *ch = LIST_ENTRY(it, struct channel, link);
-        channel_trim(ch);
-        watch_silence(client, ch, now);
-        if (is_given_up(client, ch, now))
-            channel_fail(ch, ETIMEDOUT, "a probe was not answered");
-        else if (is_idle(client, ch, now))
-            channel_idle(ch);
-        else if (!list_is_empty(&ch->waiting) && ch->state == CHANNEL_CONNECTED)
-            channel_mark_dirty(ch);
+        bool dropped = scan_channel(client, ch, now) && ch->state == CHANNEL_CLOSED;
+        /* Callbacks may drop any channel, this one, too: it is on another list then, and the walk begins anew. */
+        it = dropped ? client->channels.next : it->next;
     }
     return found;
 }

@@ -136,9 +136,9 @@ void remoting_client_reply(struct channel *channel, const struct remoting_comman
 int remoting_client_take_oneway(struct remoting_client *client, struct response_future *future);
 /**
  * Doubts that anybody is at the other end: the owner is asked once to send a probe (ops.suspect), and the scan closes the
- * connection when no byte came in within half of probe_silence_ms.
+ * connection when no byte came in within half of probe_silence_ms. True if it was not in doubt before.
  */
-void remoting_client_suspect(struct remoting_client *client, struct channel *channel);
+bool remoting_client_suspect(struct remoting_client *client, struct channel *channel);
 /** Whether this connection was suspected, and no byte came in since. */
 bool remoting_client_is_suspect(const struct channel *channel);
 

@@ -534,6 +534,51 @@ static void oversize_requests_are_refused(void **state)
     assert_int_equal(remoting_client_invoke(&client, channel, &request, on_result, NULL), -EMSGSIZE);
 }
 
+/* The end of one call may be the end of any channel: a look-up that fails leaves no use for the other nameservers. */
+static void drop_it(void *ctx, struct channel *ch, const struct invoke_result *result)
+{
+    on_result(NULL, ch, result);
+    remoting_client_drop(&client, ctx);
+}
+
+static void a_callback_may_drop_the_channel_that_the_scan_comes_to_next(void **state)
+{
+    (void)state;
+    struct channel *next;
+    struct invoke_request request = {.code = REQUEST_GET_MAX_OFFSET, .timeout_ms = 600000};
+    client.settings.probe_silence_ms = 60000;
+    assert_int_equal(remoting_client_channel(&client, fx.brokers[1]->address, &next), 0);
+    server->mute = fx.brokers[1]->mute = true;
+    channel_want(next);
+    assert_int_equal(remoting_client_invoke(&client, channel, &request, drop_it, next), 0);
+    pump();
+    assert_int_equal(channel->state, CHANNEL_CONNECTED);
+    assert_int_equal(next->state, CHANNEL_CONNECTED);
+    advance(1);
+    remoting_client_suspect(&client, channel);
+    fx.now_ns += 31 * NS_PER_S;
+    net_pump(&fx);
+    remoting_client_scan(&client);
+    assert_int_equal(got.count, 1);
+    assert_true(got.error < 0);
+    assert_int_equal(client.channel_count, 1);
+    assert_int_equal(channel->state, CHANNEL_BACKOFF);
+    pump();
+}
+
+static void a_callback_may_drop_a_channel_while_all_are_closed(void **state)
+{
+    (void)state;
+    struct channel *next;
+    struct invoke_request request = {.code = REQUEST_GET_MAX_OFFSET, .timeout_ms = 600000};
+    assert_int_equal(remoting_client_channel(&client, fx.brokers[1]->address, &next), 0);
+    assert_int_equal(remoting_client_invoke(&client, channel, &request, drop_it, next), 0);
+    remoting_client_close_all(&client);
+    assert_int_equal(got.error, -ECANCELED);
+    assert_int_equal(channel->state, CHANNEL_CLOSED);
+    pump();
+}
+
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 
 int main(void)
@@ -561,6 +606,8 @@ int main(void)
         T(a_name_that_does_not_exist_is_named),
         T(dropping_a_channel_while_resolving_is_safe),
         T(oversize_requests_are_refused),
+        T(a_callback_may_drop_the_channel_that_the_scan_comes_to_next),
+        T(a_callback_may_drop_a_channel_while_all_are_closed),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -182,16 +182,6 @@ static void call(size_t body_len, uint32_t timeout_ms)
     assert_int_equal(remoting_client_invoke(&client, channel, &request, on_result, NULL), 0);
 }
 
-/* The helper thread that resolves names runs in real time: waits for it, at most some seconds. */
-static void wait_for_the_resolver(void)
-{
-    for (int i = 0; got.count == 0 && channel->state == CHANNEL_RESOLVING && i < 20000; i++) {
-        pump();
-        usleep(500);
-    }
-    pump();
-}
-
 static void assert_answered(void)
 {
     pump();
@@ -250,7 +240,7 @@ static void tls_1_2_is_spoken_too_and_host_names_are_verified(void **state)
     SSL_CTX_set_max_proto_version(server.ssl, TLS1_2_VERSION);
     assert_int_equal(remoting_client_channel(&client, server.by_name, &channel), 0);
     call(0, 3000);
-    wait_for_the_resolver();
+    net_wait_for_the_resolver(channel, pump);
     assert_answered();
     assert_string_equal(tls_session_protocol(channel->tls), "TLSv1.2");
 }
@@ -303,7 +293,7 @@ static void another_host_name_is_refused(void **state)
     load();
     assert_int_equal(remoting_client_channel(&client, server.by_name, &channel), 0);
     call(0, 3000);
-    wait_for_the_resolver();
+    net_wait_for_the_resolver(channel, pump);
     assert_refused("another host name");
     tls_identity_clear(&other);
 }

@@ -409,6 +409,23 @@ void net_pump(struct net_fixture *fx)
     }
 }
 
+void net_pump_client(struct net_fixture *fx, struct remoting_client *client)
+{
+    for (unsigned i = 0; i < 4; i++) { /* an answer may lead to new requests */
+        remoting_client_flush(client);
+        net_pump(fx);
+    }
+}
+
+void net_wait_for_the_resolver(const struct channel *channel, void (*pump)(void))
+{
+    for (unsigned i = 0; channel->state == CHANNEL_RESOLVING && i < 20000; i++) {
+        pump();
+        usleep(500);
+    }
+    pump();
+}
+
 struct producer *net_join(struct net_fixture *fx, const char *group)
 {
     struct producer *producer = NULL;

@@ -105,6 +105,10 @@ struct topic_entry *net_topic(struct net_fixture *fx, const char *name);
 /** The same with "T": brings up the connections to its brokers, broker-a's for certain. */
 struct topic_entry *net_connect(struct net_fixture *fx);
 void net_pump(struct net_fixture *fx);
+/** net_pump() for a client without an instance, whose output nothing else flushes. */
+void net_pump_client(struct net_fixture *fx, struct remoting_client *client);
+/** The thread that resolves names runs in real time: pumps until @p channel's look-up has ended, at most some seconds. */
+void net_wait_for_the_resolver(const struct channel *channel, void (*pump)(void));
 void net_advance(struct net_fixture *fx, uint64_t ms);
 /** The same in steps of half a second: for long times in which only the slow tasks matter. */
 void net_skip(struct net_fixture *fx, uint64_t ms);

@@ -97,10 +97,7 @@ static int teardown(void **state)
 
 static void pump(void)
 {
-    for (int i = 0; i < 4; i++) {
-        remoting_client_flush(&client);
-        net_pump(&fx);
-    }
+    net_pump_client(&fx, &client);
 }
 
 static void advance(uint64_t ms)
@@ -459,16 +456,6 @@ static void an_idle_connection_is_closed(void **state)
     assert_int_equal(got.count, 2);
 }
 
-/* The helper thread runs in real time: waits for it, at most some seconds. */
-static void wait_for_the_resolver(void)
-{
-    for (int i = 0; got.count == 0 && channel->state == CHANNEL_RESOLVING && i < 20000; i++) {
-        pump();
-        usleep(500);
-    }
-    pump();
-}
-
 static void names_are_looked_up_off_the_loop(void **state)
 {
     (void)state;
@@ -477,7 +464,7 @@ static void names_are_looked_up_off_the_loop(void **state)
     assert_int_equal(remoting_client_channel(&client, address, &channel), 0);
     call(3000);
     assert_int_equal(channel->state, CHANNEL_RESOLVING);
-    wait_for_the_resolver();
+    net_wait_for_the_resolver(channel, pump);
     assert_int_not_equal(channel->state, CHANNEL_RESOLVING);
     assert_int_equal(got.count, 1);
     assert_int_equal(got.error, 0); /* whatever else localhost is, 127.0.0.1 is tried */
@@ -506,7 +493,7 @@ static void a_name_that_does_not_exist_is_named(void **state)
     (void)state;
     assert_int_equal(remoting_client_channel(&client, "no-such-host.invalid:1", &channel), 0);
     call(3000);
-    wait_for_the_resolver();
+    net_wait_for_the_resolver(channel, pump);
     assert_true(got.error < 0);
     assert_non_null(strstr(got.reason, "name look-up: "));
     assert_null(strstr(got.reason, "No route to host"));

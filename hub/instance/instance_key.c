@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "hub/route/name_server.h"
+#include "shm/base/text.h"
 
 #define KEY_TEXT_MAX (16u + sizeof(((struct client_config *)0)->client_ip) + UNIT_NAME_MAX + 8u)
 
@@ -63,14 +64,6 @@ uint32_t instance_key_fingerprint(const char *text)
     for (; *text; text++)
         h = (h ^ (uint8_t)*text) * 16777619u;
     return h ? h : 1;
-}
-
-static uint64_t fingerprint64(const char *text)
-{
-    uint64_t h = UINT64_C(14695981039346656037); /* FNV-1a */
-    for (; *text; text++)
-        h = (h ^ (uint8_t)*text) * UINT64_C(1099511628211);
-    return h;
 }
 
 /* ---- resolving ---- */
@@ -136,8 +129,8 @@ void instance_key_name(const struct resolved_key *key, const struct instance_nam
 {
     char text[KEY_TEXT_MAX];
     snprintf(out, cap, "%s", key->instance_name);
-    snprintf(text, sizeof(text), DEFAULT_INSTANCE_NAME "|%016" PRIx64 "|%s|%s", fingerprint64(key->identity), key->config->client_ip,
-             key->unit_name);
+    snprintf(text, sizeof(text), DEFAULT_INSTANCE_NAME "|%016" PRIx64 "|%s|%s", text_hash64(TEXT_HASH64_START, key->identity),
+             key->config->client_ip, key->unit_name);
     client_config_change_instance_name_to_pid(out, cap, keeper, text);
     bool is_explicit = strcmp(key->instance_name, DEFAULT_INSTANCE_NAME) != 0;
     if (is_explicit && (!key->at_home || looks_like_ours(key->instance_name)))

@@ -15,6 +15,7 @@
 #include "shm/base/bytes.h"
 #include "shm/base/clock.h"
 #include "shm/base/log.h"
+#include "shm/base/text.h"
 #include "shm/message/validators.h"
 
 static int add_producer(struct mq_client_instance *in, struct span group, uid_t uid, struct producer **out)
@@ -79,14 +80,6 @@ int mq_client_instance_register_producer(struct mq_client_instance *in, struct s
 
 /* ---- the client's own groups ---- */
 
-static uint64_t hash_text(const char *text)
-{
-    uint64_t h = UINT64_C(14695981039346656037); /* FNV-1a */
-    for (; *text; text++)
-        h = (h ^ (uint8_t)*text) * UINT64_C(1099511628211);
-    return h;
-}
-
 static int add_own_group(struct mq_client_instance *in, struct span group, struct producer **out)
 {
     int r = add_producer(in, group, 0, out);
@@ -100,7 +93,7 @@ static int add_own_group(struct mq_client_instance *in, struct span group, struc
 int mq_client_instance_register_own_groups(struct mq_client_instance *in)
 {
     char marker[sizeof(MARKER_GROUP_PREFIX) + 16];
-    snprintf(marker, sizeof(marker), MARKER_GROUP_PREFIX "%016" PRIx64, hash_text(in->client_id));
+    snprintf(marker, sizeof(marker), MARKER_GROUP_PREFIX "%016" PRIx64, text_hash64(TEXT_HASH64_START, in->client_id));
     int r = add_own_group(in, SPAN_LITERAL(GROUP_CLIENT_INNER_PRODUCER), &in->inner_producer);
     return r < 0 ? r : add_own_group(in, span_of(marker), &in->marker);
 }

@@ -289,12 +289,6 @@ static uint16_t broker_index(struct ipc_client *client, const struct mq_client_i
     return 0;
 }
 
-static uint32_t us_between(uint64_t from_ns, uint64_t to_ns)
-{
-    uint64_t us = to_ns > from_ns ? (to_ns - from_ns) / NS_PER_US : 0;
-    return us > UINT32_MAX ? UINT32_MAX : (uint32_t)us;
-}
-
 static void release_request(struct ipc_request *request)
 {
     struct ipc_client *client = request->client;

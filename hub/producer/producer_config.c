@@ -5,28 +5,21 @@
 #include <string.h>
 
 #include "hub/protocol/codes.h"
+#include "hub/remoting/remoting_codec.h"
 #include "shm/base/text.h"
 
 #define SHOWN_MAX 96 /* bytes of a group's name in a message, so that the rule fits behind it */
 
 /* ---- settings ---- */
 
-static void put_field(struct byte_writer *w, char key, struct span value)
-{
-    byte_writer_be16(w, 1);
-    byte_writer_u8(w, (uint8_t)key);
-    byte_writer_be32(w, (uint32_t)value.len);
-    byte_writer_bytes(w, value.data, value.len);
-}
-
 static void encode_header(struct producer_settings *s, struct span group)
 {
     char queue_nums[12];
     int digits = snprintf(queue_nums, sizeof(queue_nums), "%u", s->create.queue_nums);
     struct byte_writer w = byte_writer_of(s->header, sizeof(s->header));
-    put_field(&w, 'a', group);
-    put_field(&w, 'c', span_of(s->create_topic_key));
-    put_field(&w, 'd', (struct span){queue_nums, (size_t)digits});
+    remoting_put_binary_field(&w, 'a', group);
+    remoting_put_binary_field(&w, 'c', span_of(s->create_topic_key));
+    remoting_put_binary_field(&w, 'd', (struct span){queue_nums, (size_t)digits});
     s->header_len = (uint16_t)w.pos;
 }
 

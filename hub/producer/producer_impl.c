@@ -30,12 +30,6 @@ static struct event_loop *loop_of(const struct send_request *rq)
 
 /* ---- outcomes ---- */
 
-static uint32_t us_between(uint64_t from_ns, uint64_t to_ns)
-{
-    uint64_t us = to_ns > from_ns ? (to_ns - from_ns) / NS_PER_US : 0;
-    return us > UINT32_MAX ? UINT32_MAX : (uint32_t)us;
-}
-
 static void count(struct send_request *rq, uint8_t outcome)
 {
     struct producer *p = rq->producer;

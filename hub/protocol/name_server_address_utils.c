@@ -4,28 +4,11 @@
 #include <errno.h>
 #include <string.h>
 
+#include "shm/base/bytes.h"
 #include "shm/base/text.h"
 
 #define ENDPOINT_PREFIX "http://"
 #define INSTANCE_PREFIX "MQ_INST_"
-
-static bool is_blank(char c)
-{
-    return (unsigned char)c <= ' '; /* what String.trim() takes away */
-}
-
-/* Without blanks around it. */
-static const char *trim(const char *text, size_t *len)
-{
-    *len = strlen(text);
-    while (*len > 0 && is_blank(text[*len - 1]))
-        --*len;
-    while (*len > 0 && is_blank(*text)) {
-        text++;
-        --*len;
-    }
-    return text;
-}
 
 static size_t after_last_slash(const char *text, size_t len)
 {
@@ -36,16 +19,14 @@ static size_t after_last_slash(const char *text, size_t len)
 
 int name_server_address_list(const char *setting, char *out, size_t cap)
 {
-    size_t len;
-    const char *text = trim(setting, &len);
-    if (len >= strlen(ENDPOINT_PREFIX) && memcmp(text, ENDPOINT_PREFIX, strlen(ENDPOINT_PREFIX)) == 0) {
-        size_t skip = after_last_slash(text, len);
-        text += skip;
-        len -= skip;
+    struct span text = span_trim(span_of(setting));
+    if (text.len >= strlen(ENDPOINT_PREFIX) && memcmp(text.data, ENDPOINT_PREFIX, strlen(ENDPOINT_PREFIX)) == 0) {
+        size_t skip = after_last_slash(text.data, text.len);
+        text = (struct span){text.data + skip, text.len - skip};
     }
-    if (len == 0)
+    if (text.len == 0)
         return -EINVAL;
-    return text_copy(out, cap, text, len) ? 0 : -E2BIG;
+    return text_copy(out, cap, text.data, text.len) ? 0 : -E2BIG;
 }
 
 /* \w of a regular expression. */
@@ -73,8 +54,7 @@ static bool is_instance_label(const char *label, size_t len)
 
 bool name_server_address_namespace(const char *setting, char *out, size_t cap)
 {
-    size_t ignored;
-    const char *text = trim(setting, &ignored), *label = text;
+    const char *text = span_trim(span_of(setting)).data, *label = text;
     size_t scheme = word_len(text);
     if (scheme > 0 && strncmp(text + scheme, "://", 3) == 0)
         label = text + scheme + 3;

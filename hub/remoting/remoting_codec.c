@@ -285,6 +285,14 @@ static void put_binary_ext(struct remoting_encoder *e, struct span key, struct s
     memcpy(p + 4, value.data, value.len);
 }
 
+void remoting_put_binary_field(struct byte_writer *w, char key, struct span value)
+{
+    byte_writer_be16(w, 1);
+    byte_writer_u8(w, (uint8_t)key);
+    byte_writer_be32(w, (uint32_t)value.len);
+    byte_writer_bytes(w, value.data, value.len);
+}
+
 void remoting_encode_field(struct remoting_encoder *e, struct span key, struct span value)
 {
     if (!value.data)

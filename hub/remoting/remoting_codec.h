@@ -65,6 +65,9 @@ struct remoting_encoder {
 void remoting_encode_begin(struct remoting_encoder *encoder, void *buf, size_t cap, enum serialize_type type, int32_t code,
                            enum language_code language, int32_t version, int32_t opaque, int32_t flag);
 
+/** One ext field of the binary header, for headers that are made ready before their frames. Keys of one letter, as SEND_MESSAGE_V2 has. */
+void remoting_put_binary_field(struct byte_writer *writer, char key, struct span value);
+
 /** Sets the remark; call it before any ext field. The text must stay until remoting_encode_body(). */
 void remoting_encode_remark(struct remoting_encoder *encoder, struct span remark);
 

@@ -80,25 +80,14 @@ static void refuse(struct top_addressing *top, enum top_addressing_refusal refus
                   top->list[0] ? "the last list stays in use" : "no nameserver is known, so nothing can be sent");
 }
 
-static bool is_blank(char c)
-{
-    return (unsigned char)c <= ' ';
-}
-
 /* clearNewLine: without blanks around it, and only its first line. */
 static struct span first_line(const char *body, size_t len)
 {
-    struct span line = {body, len};
-    while (line.len > 0 && is_blank(line.data[0])) {
-        line.data++;
-        line.len--;
-    }
+    struct span line = span_trim((struct span){body, len});
     for (size_t i = 0; i < line.len; i++)
         if (line.data[i] == '\r' || line.data[i] == '\n')
             line.len = i;
-    while (line.len > 0 && is_blank(line.data[line.len - 1]))
-        line.len--;
-    return line;
+    return span_trim(line);
 }
 
 static void save_list(struct top_addressing *top, bool news)

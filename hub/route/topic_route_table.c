@@ -646,10 +646,7 @@ static int grow_buckets(struct topic_route_table *t)
 static void encode_header(struct topic_entry *e)
 {
     struct byte_writer w = byte_writer_of(e->header, sizeof(e->header));
-    byte_writer_be16(&w, 1);
-    byte_writer_u8(&w, 'b');
-    byte_writer_be32(&w, e->name_len);
-    byte_writer_bytes(&w, e->name, e->name_len);
+    remoting_put_binary_field(&w, 'b', (struct span){e->name, e->name_len});
     e->header_len = (uint16_t)w.pos;
 }
 

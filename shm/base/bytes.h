@@ -34,6 +34,16 @@ static inline struct span span_first_line(struct span text)
     return (struct span){text.data, end ? (size_t)(end - text.data) : text.len};
 }
 
+/** Without blanks and control characters around it: Java's String.trim(). */
+static inline struct span span_trim(struct span text)
+{
+    while (text.len > 0 && (unsigned char)text.data[text.len - 1] <= ' ')
+        text.len--;
+    while (text.len > 0 && (unsigned char)*text.data <= ' ')
+        text = (struct span){text.data + 1, text.len - 1};
+    return text;
+}
+
 static inline uint16_t be16_load(const void *p)
 {
     const uint8_t *b = p;

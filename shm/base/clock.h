@@ -13,6 +13,13 @@
 #define NS_PER_MS UINT64_C(1000000)
 #define NS_PER_S UINT64_C(1000000000)
 
+/** Whole microseconds from one time to a later one; 0 if it is not later, at most UINT32_MAX. */
+static inline uint32_t us_between(uint64_t from_ns, uint64_t to_ns)
+{
+    uint64_t us = to_ns > from_ns ? (to_ns - from_ns) / NS_PER_US : 0;
+    return us > UINT32_MAX ? UINT32_MAX : (uint32_t)us;
+}
+
 /** A source of time; @c ctx is handed back to both functions. */
 struct clock_source {
     uint64_t (*monotonic_ns)(void *ctx);

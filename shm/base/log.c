@@ -107,13 +107,6 @@ static void print(enum log_level level, const char *who, const char *message)
         return;
 }
 
-static uint64_t hash_text(uint64_t hash, const char *text)
-{
-    for (; *text; text++)
-        hash = (hash ^ (unsigned char)*text) * UINT64_C(0x100000001b3);
-    return hash;
-}
-
 /* Whether a warning need not be printed because its site said the same a short while ago. *repeats: what to tell now. */
 static bool is_repeated(struct log_site *site, uint64_t second, uint64_t hash, uint32_t *repeats)
 {
@@ -168,7 +161,7 @@ void log_line(struct log_site *site, enum log_level level, const char *who, cons
     int n = vsnprintf(message, sizeof(message), fmt, ap);
     va_end(ap);
     tell_tap(level, who, message);
-    if (level == LOG_LEVEL_WARN && is_repeated(site, second, hash_text(hash_text(1, who), message), &repeats))
+    if (level == LOG_LEVEL_WARN && is_repeated(site, second, text_hash64(text_hash64(1, who), message), &repeats))
         return;
     if (repeats && n >= 0 && (size_t)n < sizeof(message))
         snprintf(message + n, sizeof(message) - (size_t)n, " (%u more times before)", repeats);

@@ -73,6 +73,13 @@ bool text_copy(char *dst, size_t cap, const char *src, size_t len)
     return n == len;
 }
 
+uint64_t text_hash64(uint64_t start, const char *text)
+{
+    for (; *text; text++)
+        start = (start ^ (unsigned char)*text) * UINT64_C(0x100000001b3);
+    return start;
+}
+
 void text_hex_upper(char *dst, const void *src, size_t len)
 {
     static const char hex[] = "0123456789ABCDEF";

@@ -140,6 +140,10 @@ static void try_send(struct channel *ch)
     ch->stream_sent += (uint64_t)n;
     ch->last_write_ns = event_loop_now_ns(ch->client->loop);
     b->head += (size_t)n;
+    if (ch->tls && tls_session_write_error(ch->tls)) {
+        ch->send_error = tls_session_write_error(ch->tls); /* nobody would wake us for it */
+        return;
+    }
     if (b->head == b->tail) {
         b->head = b->tail = 0;
         if (b->cap > ch->client->settings.high_water_bytes)

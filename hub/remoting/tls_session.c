@@ -27,6 +27,7 @@ struct tls_session {
     SSL *ssl;
     BIO *out; /* the SSL's: encrypted bytes */
     int fd;
+    int write_error; /* a record could not be made, errno; 0: none */
     bool handshaken, failed;
     char address[CHANNEL_ADDRESS_MAX + 1];
     char why[TLS_WHY_MAX];
@@ -273,9 +274,18 @@ ssize_t tls_session_read(struct tls_session *s, void *buf, size_t len)
     return ssl_error == SSL_ERROR_ZERO_RETURN ? 0 : -1;
 }
 
+int tls_session_write_error(const struct tls_session *s)
+{
+    return s->write_error;
+}
+
 ssize_t tls_session_write(struct tls_session *s, const void *buf, size_t len)
 {
     size_t taken = 0;
+    if (s->write_error) {
+        errno = s->write_error;
+        return -1;
+    }
     while (taken < len) {
         if (!flush(s))
             return taken || errno == EAGAIN ? (ssize_t)taken : -1;
@@ -288,8 +298,8 @@ ssize_t tls_session_write(struct tls_session *s, const void *buf, size_t len)
             if (ssl_error == SSL_ERROR_WANT_READ || ssl_error == SSL_ERROR_WANT_WRITE)
                 break;
             say_failure(s, ssl_error, error);
-            errno = error ? error : EPROTO;
-            return -1;
+            errno = s->write_error = error ? error : EPROTO;
+            return taken > 0 ? (ssize_t)taken : -1; /* the records before it may be with the peer */
         }
         taken += (size_t)n;
     }
@@ -298,9 +308,11 @@ ssize_t tls_session_write(struct tls_session *s, const void *buf, size_t len)
     return (ssize_t)taken;
 }
 
-void tls_session_trim(struct tls_session *s)
+bool tls_session_trim(struct tls_session *s)
 {
-    SSL_free_buffers(s->ssl);
+    /* Between two records only: OpenSSL before 3.0.14 frees under a record that is half read. */
+    bool between = s->handshaken && tls_session_unsent(s) == 0 && !SSL_has_pending(s->ssl) && strcmp(SSL_rstate_string(s->ssl), "RH") == 0;
+    return between && SSL_free_buffers(s->ssl) == 1;
 }
 
 /* ---- what was agreed on ---- */

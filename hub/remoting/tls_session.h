@@ -32,14 +32,16 @@ int tls_session_handshake(struct tls_session *session);
 ssize_t tls_session_read(struct tls_session *session, void *buf, size_t len);
 /**
  * Encrypts and sends what the socket takes. Bytes that are taken belong to the stream; the last few KiB of them may still lie
- * here (tls_session_unsent()). >= 0, or -1 with errno.
+ * here (tls_session_unsent()). >= 0, or -1 with errno. An error behind bytes that were taken is told by the next call.
  */
 ssize_t tls_session_write(struct tls_session *session, const void *buf, size_t len);
+/** The errno that every further write will fail with; 0: none. */
+int tls_session_write_error(const struct tls_session *session);
 /** Encrypted bytes that the socket has not taken yet. */
 size_t tls_session_unsent(const struct tls_session *session);
 
-/** Gives back OpenSSL's buffers, if they are empty; the next bytes get new ones. */
-void tls_session_trim(struct tls_session *session);
+/** Gives back OpenSSL's buffers, if no record is half read or half written; the next bytes get new ones. True if it did. */
+bool tls_session_trim(struct tls_session *session);
 
 /** Why the last call failed; never NULL. */
 const char *tls_session_why(const struct tls_session *session);

@@ -13,6 +13,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -650,6 +651,79 @@ static void writing_to_a_dead_connection_is_an_error_only(void **state)
     assert_answered();
 }
 
+static bool spoil_next_record;
+
+/* Ends the sending side behind the record that is under way: the next one is refused by OpenSSL itself. */
+static void on_tls_message(int is_write, int version, int type, const void *buf, size_t len, SSL *ssl, void *arg)
+{
+    (void)version;
+    (void)buf;
+    (void)len;
+    (void)arg;
+    if (spoil_next_record && is_write && type == SSL3_RT_HEADER)
+        SSL_set_shutdown(ssl, SSL_SENT_SHUTDOWN);
+}
+
+static void records_before_one_that_fails_may_have_been_written(void **state)
+{
+    (void)state;
+    spoil_next_record = false;
+    serve(&good);
+    load();
+    SSL_CTX_set_msg_callback(tls_context_ssl(client.tls), on_tls_message);
+    call(0, 60000);
+    assert_answered();
+    memset(&got, 0, sizeof(got));
+    spoil_next_record = true;
+    call(40 << 10, 60000); /* three records */
+    remoting_client_flush(&client);
+    spoil_next_record = false;
+    assert_int_equal(got.count, 1); /* at once, and not sent again */
+    assert_true(got.error < 0);
+    assert_true(got.maybe_written);
+    assert_int_equal(channel->state, CHANNEL_BACKOFF);
+    advance(2000);
+    assert_int_equal(got.count, 1);
+}
+
+static void buffers_are_given_back_between_records_only(void **state)
+{
+    (void)state;
+    char frame[512];
+    unsigned char *record;
+    size_t len = 0;
+    struct remoting_encoder e;
+    serve(&good);
+    load();
+    call(0, 60000);
+    assert_answered();
+    SSL *ssl = server.conns[0].ssl;
+    BIO *socket = SSL_get_wbio(ssl), *memory = BIO_new(BIO_s_mem());
+    assert_non_null(memory);
+    assert_true(tls_session_trim(channel->tls));
+    remoting_encode_begin(&e, frame, sizeof(frame), SERIALIZE_JSON, 0, LANGUAGE_JAVA, 399, 77777, REMOTING_FLAG_RESPONSE);
+    assert_non_null(remoting_encode_body(&e, 200, &len));
+    BIO_up_ref(socket);
+    SSL_set0_wbio(ssl, memory);
+    assert_int_equal(SSL_write(ssl, frame, (int)len), (int)len);
+    long bytes = BIO_get_mem_data(memory, &record);
+    static const long cuts[] = {3, 5, 100}; /* within the header, behind it, within the body */
+    long at = 0;
+    for (unsigned i = 0; i < 3; at = cuts[i++]) {
+        assert_int_equal(send(server.conns[0].fd, record + at, (size_t)(cuts[i] - at), MSG_NOSIGNAL), cuts[i] - at);
+        pump();
+        assert_false(tls_session_trim(channel->tls));
+    }
+    assert_int_equal(send(server.conns[0].fd, record + at, (size_t)(bytes - at), MSG_NOSIGNAL), bytes - at);
+    SSL_set0_wbio(ssl, socket);
+    pump();
+    assert_int_equal(channel->counters.unknown_replies, 1);
+    assert_true(tls_session_trim(channel->tls));
+    memset(&got, 0, sizeof(got));
+    call(0, 3000);
+    assert_answered();
+}
+
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 
 int main(void)
@@ -673,6 +747,8 @@ int main(void)
         T(nothing_is_left_lying_in_the_decoder),
         T(ends_of_connections_are_told_apart),
         T(writing_to_a_dead_connection_is_an_error_only),
+        T(records_before_one_that_fails_may_have_been_written),
+        T(buffers_are_given_back_between_records_only),
     };
     return cmocka_run_group_tests(tests, make_certificates, remove_certificates);
 }

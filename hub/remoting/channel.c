@@ -286,15 +286,16 @@ void channel_flush(struct channel *ch)
     size_t low = ch->client->settings.low_water_bytes;
     bool again;
     do {
+        bool skipped = buffered(ch) > low && !list_is_empty(&ch->waiting);
         bool held_back = ch->held_back;
-        if (buffered(ch) <= low && !list_is_empty(&ch->waiting))
+        if (!skipped)
             write_waiting(ch);
         if (ch->state != CHANNEL_CONNECTED)
             return;
         held_back |= ch->held_back;
         try_send(ch);
-        /* Those whom the high mark holds back go on as soon as the low one is reached; nothing else would tell them. */
-        again = held_back && !ch->write_blocked && !ch->send_error && buffered(ch) <= low && !list_is_empty(&ch->waiting);
+        /* Those who wait for room go on as soon as the low mark is reached; nothing else would tell them. */
+        again = (held_back || skipped) && !ch->write_blocked && !ch->send_error && buffered(ch) <= low && !list_is_empty(&ch->waiting);
     } while (again);
     if (ch->send_error) {
         fail_io(ch, ch->send_error, "write");
@@ -352,13 +353,14 @@ static void move_all(struct list_link *from, struct list_link *to)
     }
 }
 
-/* Futures of which no byte left go back to the head of `waiting`, in their order: a reconnect costs them nothing but time. */
-static void requeue_unwritten(struct channel *ch, struct list_link *list)
+static void requeue_some(struct channel *ch, struct list_link *list, bool own)
 {
     struct list_link *at = ch->waiting.next;
+    while (!own && at != &ch->waiting && LIST_ENTRY(at, struct response_future, link)->own)
+        at = at->next;
     LIST_FOR_EACH_SAFE (it, next, list) {
         struct response_future *f = LIST_ENTRY(it, struct response_future, link);
-        if (f->bound || f->stream_start < ch->stream_sent)
+        if (f->own != own || f->bound || f->stream_start < ch->stream_sent)
             continue;
         if (f->state == FUTURE_PENDING) {
             response_table_remove(&ch->client->responses, f);
@@ -371,6 +373,16 @@ static void requeue_unwritten(struct channel *ch, struct list_link *list)
         f->state = FUTURE_WAITING;
         ch->waiting_count++;
     }
+}
+
+/*
+ * Futures of which no byte left wait again, in their order and before those who waited already: a reconnect costs them nothing but
+ * time. Senders stay behind the client's own requests.
+ */
+static void requeue_unwritten(struct channel *ch, struct list_link *list)
+{
+    requeue_some(ch, list, true);
+    requeue_some(ch, list, false);
 }
 
 /* Takes the waiting futures off the channel, for the caller to end. */

@@ -566,6 +566,96 @@ static void a_callback_may_drop_a_channel_while_all_are_closed(void **state)
     pump();
 }
 
+/* ---- senders: they need credits, the client's own calls do not ---- */
+
+struct sender {
+    struct response_future future;
+    unsigned ended;
+    enum future_end end;
+};
+
+static int sender_write(struct response_future *future, struct channel *ch)
+{
+    enum { FRAME_BYTES = 256 };
+    struct remoting_encoder e;
+    size_t len;
+    void *at = channel_reserve(ch, FRAME_BYTES);
+    if (!at || response_table_add(&client.responses, future) < 0)
+        return -EAGAIN;
+    remoting_encode_begin(&e, at, FRAME_BYTES, SERIALIZE_JSON, future->code, LANGUAGE_CPP, 399, future->opaque, 0);
+    assert_non_null(remoting_encode_body(&e, 0, &len));
+    channel_commit_future(ch, future, len, false);
+    return 0;
+}
+
+static void sender_done(struct response_future *future, const struct future_result *result)
+{
+    struct sender *sender = LIST_ENTRY(future, struct sender, future);
+    sender->ended++;
+    sender->end = result->end;
+}
+
+static void submit(struct sender *sender, struct channel *ch)
+{
+    static const struct future_ops ops = {.write = sender_write, .done = sender_done, .kind = "test"};
+    *sender = (struct sender){.future = {.ops = &ops, .code = REQUEST_GET_MIN_OFFSET, .begin_ns = fx.now_ns}};
+    remoting_client_submit(&client, ch, &sender->future, fx.now_ns + 60 * NS_PER_S);
+}
+
+static void answer(struct fake_server *to, const struct sender *sender)
+{
+    fake_server_reply(fake_server_last_conn(to), sender->future.opaque, 0, NULL, NULL, 0, (struct span){"", 0});
+}
+
+/* A credit comes back while the buffer is above the low mark, and the whole buffer goes at once: nothing else wakes who waits. */
+static void who_waits_for_a_credit_goes_on_when_the_buffer_empties_at_once(void **state)
+{
+    (void)state;
+    static struct sender senders[2];
+    client.settings.low_water_bytes = 1;
+    client.responses.max = 1;
+    call(3000);
+    pump();
+    server->mute = true;
+    submit(&senders[0], channel);
+    submit(&senders[1], channel);
+    pump();
+    assert_int_equal(channel->waiting_count, 1);
+    answer(server, &senders[0]);
+    net_pump(&fx);
+    assert_int_equal(senders[0].ended, 1);
+    call(60000);
+    pump();
+    assert_int_equal(channel->waiting_count, 0);
+    assert_int_equal(senders[1].future.state, FUTURE_PENDING);
+    assert_int_equal(fake_server_count(server, REQUEST_GET_MIN_OFFSET), 2);
+}
+
+static void own_requests_wait_behind_no_sender_after_a_reconnect_either(void **state)
+{
+    (void)state;
+    static struct sender senders[3];
+    client.settings.high_water_bytes = 400;
+    client.settings.low_water_bytes = 1;
+    call(3000);
+    pump();
+    server->mute = true;
+    for (unsigned i = 0; i < 2; i++)
+        submit(&senders[i], channel);
+    call(60000); /* no room */
+    submit(&senders[2], channel);
+    assert_int_equal(channel->pending_count, 2);
+    assert_int_equal(channel->waiting_count, 2);
+    channel_fail(channel, ECONNRESET, "test");
+    assert_int_equal(channel->waiting_count, 4);
+    unsigned before = server->log_count;
+    advance(200);
+    assert_int_equal(server->log_count, before + 4);
+    assert_int_equal(server->log[before].code, REQUEST_GET_MAX_OFFSET);
+    for (unsigned i = 0; i < 3; i++)
+        assert_int_equal(server->log[before + 1 + i].opaque, senders[i].future.opaque);
+}
+
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 
 int main(void)
@@ -595,6 +685,8 @@ int main(void)
         T(oversize_requests_are_refused),
         T(a_callback_may_drop_the_channel_that_the_scan_comes_to_next),
         T(a_callback_may_drop_a_channel_while_all_are_closed),
+        T(who_waits_for_a_credit_goes_on_when_the_buffer_empties_at_once),
+        T(own_requests_wait_behind_no_sender_after_a_reconnect_either),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -8,6 +8,7 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <event2/buffer.h>
+#include <event2/bufferevent.h>
 #include <event2/event.h>
 #include <event2/http.h>
 #include <stdbool.h>
@@ -19,6 +20,8 @@
 #include "shm/base/log.h"
 
 #define ANSWER_HEADERS_MAX_BYTES 8192
+#define INTERIM_ANSWERS_MAX 4u
+#define STATUS_CONTINUE 100
 
 struct http_get {
     struct event_loop *loop;
@@ -28,6 +31,8 @@ struct http_get {
     http_get_fn fn;
     void *ctx;
     bool done;
+    unsigned interim_answers;
+    size_t unparsed_max_bytes;
     struct http_get_result result;
     char *body;
 };
@@ -64,13 +69,32 @@ static void on_timer(void *ctx)
     free_get(get);
 }
 
+/*
+ * libevent calls this for every "100 Continue" too, keeps that one's header and
+ * waits for the next. Only the answer itself, which comes once, gets more time.
+ */
 static int on_header(struct evhttp_request *request, void *ctx)
 {
     struct http_get *get = ctx;
-    (void)request;
-    if (!get->done)
+    if (get->done)
+        return 0;
+    if (evhttp_request_get_response_code(request) != STATUS_CONTINUE) {
         loop_timer_schedule(&get->timer, event_loop_now_ns(get->loop) + get->timeout_ns);
-    return 0;
+        return 0;
+    }
+    if (++get->interim_answers <= INTERIM_ANSWERS_MAX)
+        return 0;
+    fail(get, -EMSGSIZE, "too many interim answers");
+    return -1;
+}
+
+/* evhttp limits headers and bodies, but gathers the line before a chunk without end. */
+static void on_bytes(struct evbuffer *in, const struct evbuffer_cb_info *info, void *ctx)
+{
+    struct http_get *get = ctx;
+    (void)info;
+    if (evbuffer_get_length(in) > get->unparsed_max_bytes)
+        fail(get, -EMSGSIZE, "the answer is too long");
 }
 
 static void on_error(enum evhttp_request_error error, void *ctx)
@@ -150,6 +174,10 @@ static int start_request(struct http_get *get, const struct http_get_request *re
         return -ENOMEM;
     evhttp_connection_set_max_headers_size(get->connection, ANSWER_HEADERS_MAX_BYTES);
     evhttp_connection_set_max_body_size(get->connection, (ev_ssize_t)request->body_max_bytes);
+    struct evbuffer *in = bufferevent_get_input(evhttp_connection_get_bufferevent(get->connection));
+    get->unparsed_max_bytes = ANSWER_HEADERS_MAX_BYTES + request->body_max_bytes;
+    if (!evbuffer_add_cb(in, on_bytes, get))
+        return -ENOMEM;
     struct evhttp_request *out = evhttp_request_new(on_answer, get);
     if (!out)
         return -ENOMEM;

@@ -24,12 +24,12 @@ struct http_get_request {
     const char *path; /* with its query */
     struct http_get_header headers[HTTP_GET_HEADERS_MAX];
     unsigned header_count;
-    uint32_t timeout_ms;   /* until the answer's header is there, and again until its end */
+    uint32_t timeout_ms;   /* until the answer's header is there (a "100 Continue" is not it), and again until its end */
     size_t body_max_bytes; /* an answer with more fails */
 };
 
-/** error 0: an answer of @c status with @c body. Else a negative errno (-ETIMEDOUT, -EMSGSIZE too long, -ECONNREFUSED no connection or no
- * HTTP) and @c reason, a text for people. */
+/** error 0: an answer of @c status with @c body. Else a negative errno (-ETIMEDOUT, -EMSGSIZE too long or too many interim answers,
+ * -ECONNREFUSED no connection or no HTTP) and @c reason, a text for people. */
 struct http_get_result {
     int error;
     const char *reason;

@@ -105,3 +105,12 @@ bool fake_http_poll(struct fake_http *http)
             moved |= poll_conn(http, &http->conns[i]);
     return moved;
 }
+
+bool fake_http_send(struct fake_http *http, const char *bytes)
+{
+    bool all = true;
+    for (unsigned i = 0; i < FAKE_HTTP_CONNS; i++)
+        if (http->conns[i] >= 0)
+            all &= send(http->conns[i], bytes, strlen(bytes), MSG_NOSIGNAL | MSG_DONTWAIT) == (ssize_t)strlen(bytes);
+    return all;
+}

@@ -30,3 +30,5 @@ void fake_http_listen(struct fake_http *http);
 /** Answers 200 with @p body, which must stay valid. */
 void fake_http_serve(struct fake_http *http, const char *body);
 bool fake_http_poll(struct fake_http *http);
+/** Sends more bytes on every open connection; see keep_open. False: not all of them went. */
+bool fake_http_send(struct fake_http *http, const char *bytes);

@@ -177,6 +177,64 @@ static void a_slow_body_has_a_limit_of_its_own(void **state)
     assert_int_equal(seen.error, -ETIMEDOUT);
 }
 
+/* "100 Continue" comes before the answer, and libevent waits for another header after each of them. */
+#define INTERIM "HTTP/1.1 100 Continue\r\nX: y\r\n\r\n"
+
+static void an_interim_answer_is_passed_over(void **state)
+{
+    (void)state;
+    server.answer = INTERIM INTERIM "HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\na:1";
+    server.keep_open = true;
+    start();
+    assert_int_equal(seen.calls, 1);
+    assert_int_equal(seen.error, 0);
+    assert_int_equal(seen.status, 200);
+    assert_string_equal(seen.body, "a:1");
+}
+
+static void interim_answers_give_no_more_time(void **state)
+{
+    (void)state;
+    server.answer = INTERIM;
+    server.keep_open = true;
+    start();
+    now_ns += 2000 * NS_PER_MS;
+    assert_true(fake_http_send(&server, INTERIM));
+    pump(50);
+    assert_int_equal(seen.calls, 0);
+    now_ns += 1100 * NS_PER_MS;
+    pump(5);
+    assert_int_equal(seen.calls, 1);
+    assert_int_equal(seen.error, -ETIMEDOUT);
+}
+
+static void the_answer_after_an_interim_one_has_its_time(void **state)
+{
+    (void)state;
+    server.answer = INTERIM;
+    server.keep_open = true;
+    start();
+    now_ns += 2900 * NS_PER_MS;
+    assert_true(fake_http_send(&server, "HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\na"));
+    pump(50);
+    now_ns += 2900 * NS_PER_MS;
+    assert_true(fake_http_send(&server, ":1"));
+    pump(50);
+    assert_int_equal(seen.calls, 1);
+    assert_int_equal(seen.error, 0);
+    assert_string_equal(seen.body, "a:1");
+}
+
+static void many_interim_answers_end_it(void **state)
+{
+    (void)state;
+    server.answer = INTERIM INTERIM INTERIM INTERIM INTERIM;
+    server.keep_open = true;
+    start();
+    assert_int_equal(seen.calls, 1);
+    assert_int_equal(seen.error, -EMSGSIZE);
+}
+
 static void long_answers_are_refused(void **state)
 {
     (void)state;
@@ -198,6 +256,22 @@ static void long_answers_are_refused(void **state)
             assert_int_equal(seen.error, -EMSGSIZE);
     }
     free(text);
+}
+
+static void a_line_without_end_is_not_gathered(void **state)
+{
+    (void)state;
+    char zeros[16384];
+    memset(zeros, '0', sizeof(zeros) - 1);
+    zeros[sizeof(zeros) - 1] = '\0';
+    server.answer = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0";
+    server.keep_open = true;
+    start();
+    assert_int_equal(seen.calls, 0);
+    assert_true(fake_http_send(&server, zeros));
+    pump(50);
+    assert_int_equal(seen.calls, 1);
+    assert_int_equal(seen.error, -EMSGSIZE);
 }
 
 static void a_cancelled_get_says_nothing(void **state)
@@ -240,7 +314,12 @@ int main(void)
         T(garbage_is_an_error),
         T(silence_ends_after_the_limit),
         T(a_slow_body_has_a_limit_of_its_own),
+        T(an_interim_answer_is_passed_over),
+        T(interim_answers_give_no_more_time),
+        T(the_answer_after_an_interim_one_has_its_time),
+        T(many_interim_answers_end_it),
         T(long_answers_are_refused),
+        T(a_line_without_end_is_not_gathered),
         T(a_cancelled_get_says_nothing),
         T(only_numbers_and_plain_lines_are_taken),
     };

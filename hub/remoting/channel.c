@@ -258,8 +258,12 @@ static void write_waiting(struct channel *ch)
         list_unlink(it);
         ch->waiting_count--;
         f->state = FUTURE_FREE;
-        if (f->ops->write(f, ch) != -EAGAIN)
+        uint32_t in_use = response_table_async_in_use(&ch->client->responses);
+        if (f->ops->write(f, ch) != -EAGAIN) {
+            if (response_table_async_in_use(&ch->client->responses) > in_use)
+                ch->client->served_id = ch->id;
             continue;
+        }
         f->state = FUTURE_WAITING;
         list_insert_before(ch->waiting.next, &f->link);
         ch->waiting_count++;

@@ -177,7 +177,9 @@ void remoting_client_submit(struct remoting_client *client, struct channel *chan
         return;
     }
     struct list_link *at = place_to_wait(channel, future);
-    if (channel->state == CHANNEL_CONNECTED && at == channel->waiting.next) {
+    /* Where somebody waits for a credit, on whatever channel, a sender takes none ahead of them: the end of the round shares them out. */
+    bool in_turn = future->own || !client->responses.wanted;
+    if (channel->state == CHANNEL_CONNECTED && at == channel->waiting.next && in_turn) {
         int r = future->ops->write(future, channel);
         if (r == 0)
             deadline_wheel_arm(&client->deadlines, &future->deadline, deadline_ns);
@@ -190,6 +192,8 @@ void remoting_client_submit(struct remoting_client *client, struct channel *chan
     channel->waiting_count++;
     deadline_wheel_arm(&client->deadlines, &future->deadline, deadline_ns);
     channel_want(channel);
+    if (!in_turn)
+        channel_mark_dirty(channel);
 }
 
 void remoting_client_park(struct remoting_client *client, struct response_future *future, struct list_link *list, uint64_t deadline_ns)
@@ -439,18 +443,31 @@ int remoting_client_take_oneway(struct remoting_client *client, struct response_
     return response_table_add_oneway(&client->responses, future);
 }
 
-/* Credits belong to all channels: one that is free again, whatever freed it, lets those go on who were refused. */
+/* Puts the channels with these ids on which somebody waits at the end of those to be flushed. */
+static void offer(struct remoting_client *client, uint32_t from_id, uint32_t to_id)
+{
+    LIST_FOR_EACH_SAFE (it, next, &client->channels) {
+        struct channel *ch = LIST_ENTRY(it, struct channel, link);
+        if (ch->id < from_id || ch->id > to_id || ch->state != CHANNEL_CONNECTED || list_is_empty(&ch->waiting))
+            continue;
+        list_unlink(&ch->dirty_link);
+        channel_mark_dirty(ch);
+    }
+}
+
+/*
+ * Credits belong to all channels: one that is free again, whatever freed it, lets those go on who were refused. They are asked in
+ * turn, from the one behind the last that was served: a slow broker with a long queue leaves credits to the others.
+ */
 static void share_credits(struct remoting_client *client)
 {
     struct response_table *t = &client->responses;
     if (!response_table_may_retry(t))
         return;
     t->wanted = t->own_wanted = t->oneway_wanted = false;
-    LIST_FOR_EACH_SAFE (it, next, &client->channels) {
-        struct channel *ch = LIST_ENTRY(it, struct channel, link);
-        if (ch->state == CHANNEL_CONNECTED && !list_is_empty(&ch->waiting))
-            channel_mark_dirty(ch);
-    }
+    uint32_t served_id = client->served_id;
+    offer(client, served_id + 1, UINT32_MAX);
+    offer(client, 0, served_id);
 }
 
 void remoting_client_flush(struct remoting_client *client)

@@ -66,6 +66,7 @@ struct remoting_client {
     struct list_link closed;   /* dropped channels, freed at the end of this round */
     unsigned channel_count;
     uint32_t next_channel_id;
+    uint32_t served_id;    /* of the channel whose waiting sender got a credit last: the next one's turn is first */
     uint64_t jitter;       /* state of the generator for back-offs */
     struct rpc_hook *hook; /* NULL: none */
     struct tls_context *tls;

@@ -631,6 +631,44 @@ static void who_waits_for_a_credit_goes_on_when_the_buffer_empties_at_once(void 
     assert_int_equal(fake_server_count(server, REQUEST_GET_MIN_OFFSET), 2);
 }
 
+/* One credit, given back by the same broker again and again: whoever waits for another one has his turn. */
+static void credits_go_round(void **state)
+{
+    (void)state;
+    enum { QUEUED = 6 };
+    static struct sender many[QUEUED], other, late;
+    struct channel *second;
+    client.responses.max = 1;
+    assert_int_equal(remoting_client_channel(&client, fx.brokers[1]->address, &second), 0);
+    channel_want(channel);
+    channel_want(second);
+    pump();
+    server->mute = fx.brokers[1]->mute = true;
+    for (unsigned i = 0; i < QUEUED; i++)
+        submit(&many[i], channel);
+    submit(&other, second);
+    pump();
+    assert_int_equal(many[0].future.state, FUTURE_PENDING);
+    assert_int_equal(other.future.state, FUTURE_WAITING);
+    unsigned answered = 0;
+    for (; answered < 2 && other.future.state == FUTURE_WAITING; answered++) {
+        answer(server, &many[answered]);
+        pump();
+    }
+    assert_int_equal(other.future.state, FUTURE_PENDING);
+    assert_int_equal(channel->waiting_count, QUEUED - answered);
+    answer(fx.brokers[1], &other);
+    net_pump(&fx);
+    assert_int_equal(other.ended, 1);
+    submit(&late, second); /* the credit is there, but others waited for it before */
+    pump();
+    assert_int_equal(late.future.state, FUTURE_WAITING);
+    assert_int_equal(many[answered].future.state, FUTURE_PENDING);
+    answer(server, &many[answered]);
+    pump();
+    assert_int_equal(late.future.state, FUTURE_PENDING);
+}
+
 static void own_requests_wait_behind_no_sender_after_a_reconnect_either(void **state)
 {
     (void)state;
@@ -686,6 +724,7 @@ int main(void)
         T(a_callback_may_drop_the_channel_that_the_scan_comes_to_next),
         T(a_callback_may_drop_a_channel_while_all_are_closed),
         T(who_waits_for_a_credit_goes_on_when_the_buffer_empties_at_once),
+        T(credits_go_round),
         T(own_requests_wait_behind_no_sender_after_a_reconnect_either),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

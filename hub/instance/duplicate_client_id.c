@@ -140,7 +140,8 @@ static bool may_ask(const struct registration *reg)
     if (reg->retiring || ch->state != CHANNEL_CONNECTED || !registration_knows(reg, reg->instance->marker))
         return false;
     /* After a reconnect the second address may be our own. */
-    return reg->connects < 2 || event_loop_now_ns(reg->instance->loop) - ch->connected_ns > DUPLICATE_CHECK_AFTER_RECONNECT_NS;
+    return !registration_has_predecessors(reg) ||
+           event_loop_now_ns(reg->instance->loop) - ch->connected_ns > DUPLICATE_CHECK_AFTER_RECONNECT_NS;
 }
 
 int duplicate_client_id_check(struct mq_client_instance *in)

@@ -61,6 +61,7 @@ struct mq_client_instance {
     struct producer *marker;                /* RMQHUB_<hash of the clientId>: nobody else's, see registration.h and duplicate_client_id.h */
     struct topic_entry *create_topic_entry; /* the create-topic key, polled from the start */
     struct list_link registrations;         /* struct registration: what each broker connection knows of us */
+    bool has_predecessors;                  /* brokers may hold connections of this clientId that no registration knows of */
     bool draining;                          /* unregisters everything; of no use any more, or the hub stops */
     uint64_t drain_patience_ns;             /* until then a group's requests are waited for before it is unregistered */
     struct client_remoting_processor processor;

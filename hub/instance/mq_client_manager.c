@@ -14,6 +14,7 @@
 #include "hub/instance/mq_client_instance.h"
 #include "hub/metrics/problems.h"
 #include "hub/remoting/resolver.h"
+#include "shm/base/clock.h"
 #include "shm/base/log.h"
 #include "shm/base/text.h"
 
@@ -24,6 +25,7 @@ struct mq_client_manager {
     struct mq_client_instance *instances[MQ_CLIENT_INSTANCES_MAX];
     unsigned count;
     uint32_t next_index; /* 4.9.3's factoryIndexGenerator */
+    uint64_t started_ns;
     bool draining;
     char why[256]; /* the reason last given out */
 };
@@ -53,6 +55,7 @@ int mq_client_manager_new(struct mq_client_manager **out, struct event_loop *loo
         return -ENOMEM;
     m->loop = loop;
     m->ops = *ops;
+    m->started_ns = mono_now_ns();
     int r = resolver_new(&m->resolver, loop);
     if (r == 0)
         r = event_loop_add_hook(loop, LOOP_PHASE_FLUSH, flush, m);
@@ -97,17 +100,26 @@ static bool is_taken(const struct mq_client_manager *m, const char *client_id)
     return false;
 }
 
+/* A generated name, pid#nanotime, from before this hub: to brokers that one's connections may still be there. */
+static bool is_kept(const struct mq_client_manager *m, const struct resolved_key *key, const char *name)
+{
+    const char *drawn = strchr(name, '#');
+    return strcmp(key->instance_name, DEFAULT_INSTANCE_NAME) == 0 && drawn && strtoull(drawn + 1, NULL, 10) < m->started_ns;
+}
+
 static int name_it(const struct mq_client_manager *m, const struct resolved_key *key, struct mq_client_instance *in)
 {
     const struct instance_name_keeper keeper = {m->ops.default_instance_name, m->ops.ctx};
     instance_key_name(key, &keeper, in->instance_name, sizeof(in->instance_name));
     int r = client_config_build_client_id(in->client_id, sizeof(in->client_id), in->config.client_ip, in->instance_name, in->unit_name);
+    in->has_predecessors = is_kept(m, key, in->instance_name);
     if (r < 0 || !is_taken(m, in->client_id))
         return r;
     if (strcmp(key->instance_name, DEFAULT_INSTANCE_NAME) != 0)
         return -EADDRINUSE;
     /* The one that was kept is in use: a store that somebody copied or edited. */
     instance_key_name(key, NULL, in->instance_name, sizeof(in->instance_name));
+    in->has_predecessors = false;
     return client_config_build_client_id(in->client_id, sizeof(in->client_id), in->config.client_ip, in->instance_name, in->unit_name);
 }
 

@@ -319,6 +319,8 @@ static void finish_retiring(struct registration *reg)
     }
     struct mq_client_instance *in = reg->instance;
     struct channel *channel = reg->channel;
+    if (channel->state != CHANNEL_CONNECTED && reg->connects > 0)
+        in->has_predecessors = true; /* was lost, and nothing could be unregistered */
     for (unsigned i = 0; i < in->brokers.count; i++)
         if (in->brokers.brokers[i]->master == channel)
             in->brokers.brokers[i]->master = NULL;
@@ -426,10 +428,16 @@ static void forget_connection(struct registration *reg)
     loop_timer_cancel(&reg->repair_timer);
 }
 
+bool registration_has_predecessors(const struct registration *reg)
+{
+    return reg->connects > 1 || reg->instance->has_predecessors;
+}
+
 void registration_connected(struct registration *reg)
 {
     forget_connection(reg);
-    if (reg->connects++ > 0)
+    reg->connects++;
+    if (registration_has_predecessors(reg))
         loop_timer_schedule(&reg->repair_timer, now_of(reg) + REPAIR_AFTER_RECONNECT_NS);
     heartbeat_at(reg, now_of(reg));
 }

@@ -9,7 +9,8 @@
  *  - UNREGISTER_CLIENT of any group forgets clientId -> connection, and only the registration of a group that is new to the
  *    connection brings it back: after an unregister, the marker group is unregistered as well and announced again;
  *  - a broker that notices the end of an old connection after the new one registered forgets clientId -> connection too: the
- *    marker is unregistered and announced again REPAIR_AFTER_RECONNECT_NS after every reconnect.
+ *    marker is unregistered and announced again REPAIR_AFTER_RECONNECT_NS after every reconnect, and after a first connect under
+ *    a clientId that had connections before: a DEFAULT name kept from another hub, a broker that was lost and came back.
  */
 #pragma once
 
@@ -75,6 +76,8 @@ void registration_step(struct registration *registration);
 /** The same from the loop's timer, for callers in the middle of something. */
 void registration_step_soon(struct registration *registration);
 void registration_free(struct registration *registration);
+/** True if the broker may hold an older connection of this clientId: ours, or that of a hub before this one. */
+bool registration_has_predecessors(const struct registration *registration);
 bool registration_knows(const struct registration *registration, const struct producer *producer);
 
 /** Announces now what would be announced soon, unless something is on its way. */

@@ -10,6 +10,7 @@
 #include <cmocka.h>
 
 #include <errno.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -49,7 +50,7 @@ static struct kept {
         char key[256], name[64];
     } at[KEPT_MAX];
     unsigned count, asked;
-    bool broken, stuck; /* fails; gives the same name to everybody */
+    bool broken, stuck, fresh; /* fails; gives the same name to everybody; draws as of now */
 } kept;
 
 static int keep_name(void *ctx, const char *key_text, char *out, size_t cap)
@@ -65,7 +66,7 @@ static int keep_name(void *ctx, const char *key_text, char *out, size_t cap)
         }
     assert_true(kept.count < KEPT_MAX);
     snprintf(kept.at[kept.count].key, sizeof(kept.at[0].key), "%s", key_text);
-    snprintf(kept.at[kept.count].name, sizeof(kept.at[0].name), "4711#%u", kept.count + 1);
+    snprintf(kept.at[kept.count].name, sizeof(kept.at[0].name), "4711#%" PRIu64, kept.count + (kept.fresh ? fx.now_ns : 1));
     snprintf(out, cap, "%s", kept.at[kept.count++].name);
     return 0;
 }
@@ -256,6 +257,7 @@ static void no_client_id_twice_in_one_hub(void **state)
 static struct script {
     unsigned addresses; /* under our clientId */
     char group[64];
+    const char *client_id;
 } script;
 
 static bool answer_connections(struct fake_server *s, struct fake_conn *c, const struct remoting_command *cmd)
@@ -268,9 +270,9 @@ static bool answer_connections(struct fake_server *s, struct fake_conn *c, const
     snprintf(script.group, sizeof(script.group), "%.*s", (int)group.len, group.data);
     used = (size_t)snprintf(body, sizeof(body), "{\"connectionSet\":[{\"clientAddr\":\"10.0.0.9:1\",\"clientId\":\"somebody@else\"}");
     for (unsigned i = 0; i < script.addresses; i++)
-        used += (size_t)snprintf(
-            body + used, sizeof(body) - used,
-            ",{\"clientAddr\":\"10.0.0.%u:4000\",\"clientId\":\"192.0.2.2@unit\",\"language\":\"CPP\",\"version\":399}", i);
+        used += (size_t)snprintf(body + used, sizeof(body) - used,
+                                 ",{\"clientAddr\":\"10.0.0.%u:4000\",\"clientId\":\"%s\",\"language\":\"CPP\",\"version\":399}", i,
+                                 script.client_id);
     snprintf(body + used, sizeof(body) - used, "]}");
     fake_server_reply(c, cmd->opaque, s->mute_code ? 1 : 0, NULL, NULL, 0, span_of(body));
     return true;
@@ -278,7 +280,7 @@ static bool answer_connections(struct fake_server *s, struct fake_conn *c, const
 
 static void connect_broker(void)
 {
-    script = (struct script){.addresses = 1};
+    script = (struct script){.addresses = 1, .client_id = "192.0.2.2@unit"};
     fx.brokers[0]->hook = answer_connections;
     net_join(&fx, "G");
     net_connect(&fx);
@@ -322,6 +324,54 @@ static void an_old_connection_of_our_own_is_none(void **state)
     assert_false(is_problem(&problem));
     net_advance(&fx, 100000); /* but by now it would have */
     assert_true(is_problem(&problem));
+}
+
+/* The instance DEFAULT of a hub with a store, connected. */
+static void connect_default(void)
+{
+    struct producer *p;
+    const char *why;
+    clusters[0].namesrv_addr = fx.namesrv_addr;
+    fx.instance = get("main", NULL, NULL, NULL);
+    script = (struct script){.addresses = 2, .client_id = fx.instance->client_id};
+    fx.brokers[0]->hook = answer_connections;
+    assert_int_equal(producer_acquire(fx.instance, SPAN_LITERAL("G"), 1000, &p, &why), 0);
+    assert_non_null(topic_entry_acquire(fx.instance, SPAN_LITERAL("T"), NULL));
+    net_pump(&fx);
+    assert_int_equal(fake_server_open_conns(fx.brokers[0]), 1);
+}
+
+static unsigned unregisters(void)
+{
+    return fake_server_count(fx.brokers[0], REQUEST_UNREGISTER_CLIENT);
+}
+
+/* To a broker the first connection under a kept name is a reconnect: the hub that had the name before may have died. */
+static void a_kept_name_connects_as_if_again(void **state)
+{
+    (void)state;
+    struct problem problem;
+    connect_default();
+    assert_string_equal(fx.instance->instance_name, "4711#1");
+    net_advance(&fx, 2500);
+    assert_int_equal(unregisters(), 0);
+    net_advance(&fx, 1000);
+    assert_int_equal(unregisters(), 1); /* the reply route is repaired */
+    assert_string_equal(fake_server_last(fx.brokers[0], REQUEST_UNREGISTER_CLIENT)->text, fx.instance->marker->group);
+    net_skip(&fx, 125000);
+    assert_int_equal(fx.instance->duplicates.checks, 0); /* the second address may be the predecessor's */
+    net_skip(&fx, 70000);
+    assert_true(problem_find("duplicate-client-id", fx.instance->client_id, &problem));
+}
+
+static void a_name_of_this_hub_connects_for_the_first_time(void **state)
+{
+    (void)state;
+    kept.fresh = true;
+    connect_default();
+    net_advance(&fx, 11000);
+    assert_int_equal(unregisters(), 0);
+    assert_int_equal(fx.instance->duplicates.checks, 1);
 }
 
 static bool answer_garbage(struct fake_server *s, struct fake_conn *c, const struct remoting_command *cmd)
@@ -389,6 +439,8 @@ int main(void)
         C(no_client_id_twice_in_one_hub),
         T(another_address_under_our_id_is_a_problem_until_it_goes),
         T(an_old_connection_of_our_own_is_none),
+        C(a_kept_name_connects_as_if_again),
+        C(a_name_of_this_hub_connects_for_the_first_time),
         T(garbage_is_no_answer),
         T(answers_that_tell_nothing_change_nothing),
     };

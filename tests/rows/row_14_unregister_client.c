@@ -189,6 +189,28 @@ static void the_reply_route_is_repaired_after_a_reconnect(void **state)
     assert_string_equal(fake_server_last(fx.brokers[0], REQUEST_UNREGISTER_CLIENT)->text, fx.instance->marker->group);
 }
 
+/* A registration that ended while its connection was lost is forgotten here, its connection perhaps not at the broker. */
+static void the_reply_route_is_repaired_when_a_lost_broker_comes_back(void **state)
+{
+    (void)state;
+    net_set_route(&fx, 2, 1);
+    net_join(&fx, "G");
+    net_connect(&fx);
+    fake_server_unlisten(fx.brokers[1]);
+    fake_server_drop_conns(fx.brokers[1], true);
+    net_set_route(&fx, 1, 1);
+    net_advance(&fx, 31000);
+    assert_ptr_equal(fx.instance->registrations.next, fx.instance->registrations.prev); /* only broker-a's is left */
+    fake_server_listen(fx.brokers[1]);
+    net_set_route(&fx, 2, 1);
+    net_advance(&fx, 36000);
+    assert_int_equal(fake_server_open_conns(fx.brokers[1]), 1);
+    const struct fake_request *r = fake_server_last(fx.brokers[1], REQUEST_UNREGISTER_CLIENT);
+    assert_non_null(r);
+    assert_string_equal(r->text, fx.instance->marker->group);
+    assert_int_equal(unregisters(), 0);
+}
+
 static void a_repair_that_is_not_answered_is_repeated(void **state)
 {
     (void)state;
@@ -348,8 +370,7 @@ static void a_broker_that_refuses_for_ever_holds_nobody_up(void **state)
     assert_null(producer_table_find(&fx.instance->producers, "H", 1));
     refusals = UINT32_MAX;
     unsigned before = fake_server_count(fx.brokers[0], REQUEST_HEART_BEAT);
-    net_join(&fx, "G");
-    producer_release(g, true);
+    producer_release(net_join(&fx, "G"), true);
     net_advance(&fx, 300000);
     assert_true(fake_server_count(fx.brokers[0], REQUEST_HEART_BEAT) >= before + 9);
     assert_true(unregisters() < 40);
@@ -501,6 +522,7 @@ int main(void)
         T(the_reply_route_is_repaired_after_every_unregister),
         T(the_marker_is_private_and_in_every_heartbeat),
         T(the_reply_route_is_repaired_after_a_reconnect),
+        T(the_reply_route_is_repaired_when_a_lost_broker_comes_back),
         T(a_repair_that_is_not_answered_is_repeated),
         T(a_group_joined_during_its_unregister_is_registered_after_the_answer),
         T(a_group_is_not_unregistered_while_its_request_is_outstanding),

@@ -544,9 +544,9 @@ static void later_topics_wait_no_longer_than_the_first(bool silent)
     const struct topic_entry *first = topic;
     net_advance(&fx, 2930); /* the retries for the first are a second apart by now */
     send_to_a_kept_topic(p, "T2");
-    uint32_t fetches = first->fetches;
+    uint32_t most = first->fetches + 11;
     net_advance(&fx, 10000); /* and stay so */
-    assert_true(first->fetches - fetches <= 11);
+    assert_true(first->fetches <= most);
 }
 
 static void later_kept_routes_are_as_quick_when_nameservers_refuse(void **state)

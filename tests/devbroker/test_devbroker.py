@@ -526,11 +526,11 @@ class Connections(DevBrokerTest):
         self.assertIn("expire", [e.kind for e in self.broker.log().events])
 
     def test_an_idle_connection_is_closed(self):
-        self.start("--idle-ms", "100", "--scan-ms", "10")
+        self.start("--idle-ms", "1000", "--scan-ms", "10")
         idle, busy = self.peer(), self.peer(self.broker.namesrv)
-        for _ in range(10):
+        for _ in range(24):  # a pause of ours must stay far below the limit, on a loaded machine, too
             busy.call(request(105, {"topic": "TBW102"}))
-            time.sleep(0.02)
+            time.sleep(0.05)
         self.assert_closed(idle)
         self.assertEqual(busy.call(request(105, {"topic": "TBW102"})).code, 0)
 

@@ -9,14 +9,12 @@
 
 #include <cmocka.h>
 
-#include <arpa/inet.h>
 #include <errno.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <unistd.h>
 
 #include "hub/protocol/codes.h"
 #include "hub/remoting/remoting_client.h"
@@ -156,22 +154,11 @@ static void sockets_have_the_options_of_4_9_3(void **state)
 static void an_attempt_ends_with_the_connect_timeout(void **state)
 {
     (void)state;
-    /* A listener whose queue is full answers no SYN. */
-    int fd = socket(AF_INET, SOCK_STREAM, 0), fill[8];
-    struct sockaddr_in addr = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-    socklen_t len = sizeof(addr);
-    char address[32];
-    assert_int_equal(bind(fd, (struct sockaddr *)&addr, len), 0);
-    assert_int_equal(listen(fd, 0), 0);
-    assert_int_equal(getsockname(fd, (struct sockaddr *)&addr, &len), 0);
-    for (int i = 0; i < 8; i++) {
-        fill[i] = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
-        (void)!connect(fill[i], (struct sockaddr *)&addr, len);
-    }
-    snprintf(address, sizeof(address), "127.0.0.1:%u", ntohs(addr.sin_port));
+    struct black_hole hole;
+    black_hole_open(&hole);
     settings.connect_timeout_ms = 700;
     start();
-    assert_int_equal(remoting_client_channel(&client, address, &channel), 0);
+    assert_int_equal(remoting_client_channel(&client, hole.address, &channel), 0);
     call(0);
     fx.now_ns += 699 * NS_PER_MS;
     pump();
@@ -181,9 +168,7 @@ static void an_attempt_ends_with_the_connect_timeout(void **state)
     assert_int_equal(got.error, -ETIMEDOUT);
     assert_false(got.maybe_written);
     assert_string_equal(heard, ""); /* there was no connection yet */
-    for (int i = 0; i < 8; i++)
-        close(fill[i]);
-    close(fd);
+    black_hole_close(&hole);
 }
 
 static size_t buffered(void)

@@ -9,12 +9,9 @@
 
 #include <cmocka.h>
 
-#include <arpa/inet.h>
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/socket.h>
-#include <unistd.h>
 
 #include "hub/protocol/codes.h"
 #include "shm/base/clock.h"
@@ -218,34 +215,6 @@ static void all_refuse(void **state)
     assert_int_equal(call->ends, 1);
     assert_int_equal(call->error, 0);
     assert_ptr_equal(server_at(call->address), fx.name_servers[1]);
-}
-
-/* A listener whose queue is full lets SYNs go unanswered: a host behind a firewall that drops. */
-struct black_hole {
-    int fd, fill[4];
-    char address[32];
-};
-
-static void black_hole_open(struct black_hole *hole)
-{
-    struct sockaddr_in addr = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-    socklen_t len = sizeof(addr);
-    hole->fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    assert_int_equal(bind(hole->fd, (struct sockaddr *)&addr, len), 0);
-    assert_int_equal(listen(hole->fd, 0), 0);
-    assert_int_equal(getsockname(hole->fd, (struct sockaddr *)&addr, &len), 0);
-    snprintf(hole->address, sizeof(hole->address), "127.0.0.1:%u", ntohs(addr.sin_port));
-    for (unsigned i = 0; i < 4; i++) {
-        hole->fill[i] = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-        assert_true(connect(hole->fill[i], (struct sockaddr *)&addr, len) == 0 || errno == EINPROGRESS);
-    }
-}
-
-static void black_hole_close(struct black_hole *hole)
-{
-    for (unsigned i = 0; i < 4; i++)
-        close(hole->fill[i]);
-    close(hole->fd);
 }
 
 static void a_black_hole_does_not_eat_the_budget(void **state)

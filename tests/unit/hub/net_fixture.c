@@ -503,3 +503,25 @@ void net_send_init(struct net_send *send, struct net_fixture *fx, struct produce
                                           .deadline_ns = fx->now_ns + 3 * NS_PER_S,
                                           .complete = on_complete};
 }
+
+void black_hole_open(struct black_hole *hole)
+{
+    struct sockaddr_in addr = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    socklen_t len = sizeof(addr);
+    hole->fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    assert_int_equal(bind(hole->fd, (struct sockaddr *)&addr, len), 0);
+    assert_int_equal(listen(hole->fd, 0), 0);
+    assert_int_equal(getsockname(hole->fd, (struct sockaddr *)&addr, &len), 0);
+    snprintf(hole->address, sizeof(hole->address), "127.0.0.1:%u", ntohs(addr.sin_port));
+    for (unsigned i = 0; i < BLACK_HOLE_FILL; i++) {
+        hole->fill[i] = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+        assert_true(connect(hole->fill[i], (struct sockaddr *)&addr, len) == 0 || errno == EINPROGRESS);
+    }
+}
+
+void black_hole_close(struct black_hole *hole)
+{
+    for (unsigned i = 0; i < BLACK_HOLE_FILL; i++)
+        close(hole->fill[i]);
+    close(hole->fd);
+}

@@ -126,3 +126,14 @@ struct net_send {
 };
 
 void net_send_init(struct net_send *send, struct net_fixture *fx, struct producer *producer, struct topic_entry *topic);
+
+#define BLACK_HOLE_FILL 8
+
+/** A listener whose queue is full lets SYNs go unanswered: a host behind a firewall that drops. */
+struct black_hole {
+    int fd, fill[BLACK_HOLE_FILL];
+    char address[32];
+};
+
+void black_hole_open(struct black_hole *hole);
+void black_hole_close(struct black_hole *hole);
